@@ -1,0 +1,44 @@
+"""What several tests share: a small folder of images and a place to run in."""
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageDraw
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+def make_image(index, size=(178, 218), mode='RGB'):
+    """A seeded picture with gradients and edges, no two alike."""
+    image = Image.radial_gradient('L').resize(size)
+    image = Image.merge('RGB', [image.rotate(40 * index + 90 * c) for c in range(3)])
+    draw = ImageDraw.Draw(image)
+    x = 20 + 17 * index % (size[0] // 2)
+    draw.ellipse((x, 60, x + 50, 130), fill=(37 * index % 256, 90, 200))
+    return image.convert(mode)
+
+
+@pytest.fixture
+def images(tmp_path):
+    """A folder of ten images of CelebA's size."""
+    folder = tmp_path / 'images'
+    folder.mkdir()
+    for i in range(1, 11):
+        make_image(i).save(folder / f'{i:06}.jpg', quality=92)
+    return folder
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """Run in an empty folder, where the program's relative paths lead."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run_module(module, *args, cwd, **kwargs):
+    """`python -m module args` as a user runs it, in the folder cwd."""
+    return subprocess.run([sys.executable, '-m', module, *map(str, args)], cwd=cwd, text=True,
+                          capture_output=True, stdin=subprocess.DEVNULL,
+                          env={**os.environ, 'PYTHONPATH': str(REPOSITORY)}, **kwargs)
