@@ -1,0 +1,141 @@
+import os
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import run_module
+from PIL import Image
+from torch.distributions import Normal, kl_divergence
+from torch.nn.functional import mse_loss
+
+from dldemos.VAE import main as program
+from dldemos.VAE.errors import UserError
+from dldemos.VAE.load_celebA import get_dataloader
+from dldemos.VAE.model import VAE
+
+
+def small_vae():
+    torch.manual_seed(0)
+    return VAE(hiddens=(4, 8, 8, 8, 8), latent_dim=8)
+
+
+def test_loss_is_the_closed_form():
+    torch.manual_seed(0)
+    y, y_hat = torch.rand(2, 5, 3, 64, 64)
+    mean, logvar = torch.randn(2, 5, 128)
+    kl = kl_divergence(Normal(mean, logvar.exp().sqrt()), Normal(0.0, 1.0)).sum(1).mean()
+    expected = ((y - y_hat)**2).mean() + 0.00025 * kl
+    torch.testing.assert_close(program.loss_fn(y, y_hat, mean, logvar), expected)
+    loss, reconstruction, divergence = program.loss_fn(y, y_hat, mean, logvar, kl_weight=2.0,
+                                                       return_terms=True)
+    torch.testing.assert_close(divergence, kl)
+    torch.testing.assert_close(loss, reconstruction + 2 * kl)
+
+
+def test_training_is_the_articles_loop(images, here, capsys):
+    """The printed figures and the weights are those of a loop written out plainly."""
+    model, plain = small_vae(), small_vae()
+    torch.manual_seed(1)
+    program.train('cpu', get_dataloader(images, batch_size=4), model, n_epochs=1)
+
+    torch.manual_seed(1)
+    optimizer = torch.optim.Adam(plain.parameters(), 0.005)
+    plain.train()
+    sums = torch.zeros(2)
+    for x in get_dataloader(images, batch_size=4):          # batches of 4, 4 and 2
+        y, mean, logvar = plain(x)
+        kl = torch.mean(-0.5 * torch.sum(1 + logvar - mean**2 - torch.exp(logvar), 1), 0)
+        loss = mse_loss(y, x) + 0.00025 * kl
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        sums += len(x) * torch.tensor([loss.item(), kl.item()])
+    for key, value in plain.state_dict().items():
+        torch.testing.assert_close(model.state_dict()[key], value)
+    line = capsys.readouterr().out.splitlines()[1].split()
+    assert line[0] == '1/1'
+    assert float(line[1]) == pytest.approx(sums[0].item() / 10, abs=1e-5)
+    assert float(line[3]) == pytest.approx(sums[1].item() / 10, abs=1e-2)
+
+
+def test_training_lowers_the_loss_and_saves_the_weights(images, here, capsys):
+    model = small_vae()
+    program.train('cpu', get_dataloader(images), model, n_epochs=30)
+    losses = [float(line.split()[1]) for line in capsys.readouterr().out.splitlines()[1:31]]
+    assert losses[-1] < 0.5 * losses[0]
+    saved = torch.load(program.ckpt_path, weights_only=True)
+    assert all(torch.equal(saved[key], value) for key, value in model.state_dict().items())
+
+
+def test_nan_stops_the_run_and_leaves_the_last_good_weights(images, here):
+    class Broken(VAE):
+        steps = 0
+
+        def forward(self, x):
+            Broken.steps += self.training
+            decoded, mean, logvar = super().forward(x)
+            return decoded, mean, logvar + (torch.nan if Broken.steps == 8 else 0)
+
+    torch.manual_seed(0)
+    model = Broken(hiddens=(4, 8, 8, 8, 8), latent_dim=8)
+    dataloader = get_dataloader(images, batch_size=2)        # five steps an epoch
+    with pytest.raises(UserError, match=r'NaN or infinite at step 8\b.*lower --lr'):
+        program.train('cpu', dataloader, model, n_epochs=9)
+    saved = torch.load(program.ckpt_path, weights_only=True)
+    assert all(bool(torch.isfinite(value).all()) for value in saved.values())
+
+
+def test_weights_that_broke_in_the_last_step_are_not_saved(images, here):
+    model = small_vae()
+    model.mean_linear.bias.register_hook(lambda gradient: gradient * torch.nan)
+    with pytest.raises(UserError, match='NaN or infinite at step 1'):
+        program.train('cpu', get_dataloader(images), model, n_epochs=1)
+    assert not os.path.exists(program.ckpt_path)
+
+
+def test_reconstruct_decodes_the_mean(images, here, monkeypatch):
+    seen = {}
+    monkeypatch.setattr(program, 'pairs', lambda a, b: seen.update(a=a, b=b) or [('x', a)])
+    model = small_vae()
+    program.reconstruct('cpu', get_dataloader(images, batch_size=4), model, n_images=6)
+    assert seen['a'].shape == (6, 3, 64, 64)
+    model.eval()
+    torch.testing.assert_close(seen['b'], model.decode(model.encode(seen['a'])[0]))
+
+
+def test_each_action_writes_its_own_picture(images, here):
+    options = ['--hiddens', '4,8,8,8,8', '--latent_dim', '8', '--n_samples', '12']
+    done = run_module('dldemos.VAE.main', '--data_root', images, '--n_epochs', 1, *options,
+                      cwd=here)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ''                                 # no bar without a terminal
+    assert re.search(r'^ *1/1 +\d\.\d+ +\d\.\d+ +\d+\.\d+ +\d+ +00:\d\d$', done.stdout, re.M)
+    assert sorted(os.listdir('work_dirs')) == ['generate.jpg', 'reconstruct.jpg', 'tmp.jpg']
+    assert Image.open('work_dirs/generate.jpg').size == (8 * 66 + 2, 2 * 66 + 2)
+
+    first = {path.name: path.read_bytes() for path in Path('work_dirs').iterdir()}
+    images.rename(here / 'gone')                             # generate opens no dataset
+    done = run_module('dldemos.VAE.main', 'generate', *options, cwd=here)
+    assert done.returncode == 0, done.stderr
+    second = {path.name: path.read_bytes() for path in Path('work_dirs').iterdir()}
+    assert second == first                                   # same weights, same seed
+
+
+@pytest.mark.parametrize('arguments, words', [
+    (['generate'], 'no weights at dldemos/VAE/model.pth'),
+    (['reconstruct'], 'no weights at dldemos/VAE/model.pth'),
+    (['--data_root', 'nowhere'], 'nothing at nowhere'),
+    (['--data_root', 'empty'], 'no image in empty'),
+    (['--hiddens', '8,8,8,8,8,8,8'], 'hiddens has 7 widths'),
+    (['--device', 'abacus'], 'device abacus cannot be used'),
+    (['--n_epochs', '-1'], 'n_epochs must be')])
+def test_mistakes_end_with_a_sentence_and_status_2(here, capsys, monkeypatch, arguments, words):
+    (here / 'empty').mkdir()
+    status = program.exit_status(lambda: program.main(arguments))
+    output = capsys.readouterr()
+    assert status == 2
+    assert output.err.count('\n') == 1
+    assert words in output.err
+    assert not (here / 'dldemos').exists()
+    assert not (here / 'work_dirs').exists()
