@@ -15,7 +15,7 @@ def make_image(index, size=(178, 218), mode='RGB'):
     image = Image.radial_gradient('L').resize(size)
     image = Image.merge('RGB', [image.rotate(40 * index + 90 * c) for c in range(3)])
     draw = ImageDraw.Draw(image)
-    x = 20 + 17 * index % (size[0] // 2)
+    x = 20 + 17 * index % max(1, size[0] // 2)
     draw.ellipse((x, 60, x + 50, 130), fill=(37 * index % 256, 90, 200))
     return image.convert(mode)
 

@@ -1,12 +1,15 @@
+import pickle
+
 import pytest
 import torch
 from conftest import make_image, run_module
 from PIL import Image
+from torch.utils.data import DataLoader
 from torchvision import transforms
 
 from dldemos.VAE import load_celebA
 from dldemos.VAE.errors import UserError
-from dldemos.VAE.load_celebA import CelebADataset, find_images, get_dataloader
+from dldemos.VAE.load_celebA import CelebADataset, batches, find_images, get_dataloader, split
 
 
 def test_items_are_those_of_torchvisions_pipeline(images):
@@ -36,6 +39,51 @@ def test_batches_are_shuffled_by_the_seed(images):
     in_order = torch.stack(list(CelebADataset(images)))
     assert not torch.equal(one, in_order)
     torch.testing.assert_close(one.sum(), in_order.sum())
+
+
+def test_n_images_takes_the_first(images):
+    dataset = CelebADataset(images, n_images=4)
+    assert dataset.names == [f'{i:06}.jpg' for i in range(1, 5)]
+    assert len(list(dataset)) == 4
+    torch.testing.assert_close(dataset[3], CelebADataset(images)[3])
+    torch.testing.assert_close(dataset[-1], dataset[3])
+
+
+def test_the_last_tenth_is_held_out(images):
+    dataset = CelebADataset(images)
+    seen, unseen = split(dataset, 0.1)
+    assert (len(seen), len(unseen)) == (9, 1)
+    held_out = next(iter(batches(unseen, shuffle=False)))
+    torch.testing.assert_close(held_out[0], dataset[9])
+    trained_on = torch.cat(list(batches(seen, 4)))
+    assert len(trained_on) == 9
+    assert all((image - held_out[0]).abs().max() > 0.05 for image in trained_on)
+    assert len(split(dataset, 0)[1]) == 0
+
+
+def test_celeba_has_its_own_test_split():
+    class Whole:
+        names = [f'{i:06}.jpg' for i in range(1, 202600)]
+
+        def __len__(self):
+            return 202599
+
+    whole = Whole()
+    seen, unseen = split(whole, 0.1)
+    assert whole.names[seen.indices[-1]] == '182637.jpg'
+    assert [whole.names[unseen.indices[i]] for i in (0, -1)] == ['182638.jpg', '202599.jpg']
+    assert len(split(whole, 0.5)[1]) == 101300
+    assert len(split(whole, 0)[1]) == 0
+
+
+def test_worker_processes_give_the_same_batches(images):
+    dataset = CelebADataset(images)
+    in_order = torch.cat(list(batches(dataset, 4, shuffle=False)))
+    pickled = pickle.dumps(dataset)
+    assert len(pickled) < 2000                                # the pixels do not travel
+    workers = DataLoader(pickle.loads(pickled), 4, num_workers=2,
+                         collate_fn=load_celebA.to_float)
+    assert torch.equal(torch.cat(list(workers)), in_order)
 
 
 def test_a_missing_or_empty_folder_is_refused(tmp_path):

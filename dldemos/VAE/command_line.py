@@ -59,8 +59,13 @@ OPTIONS = {
     'batch_size': (whole_number(1), 'images a step'),
     'hiddens': (widths, 'channels after each stage of the encoder'),
     'latent_dim': (whole_number(1), 'length of a code'),
-    'data_root': (name, 'folder of images; unless given, CelebA if it is there, '
+    'data_root': (name, 'folder or zip of images; unless given, CelebA if it is there, '
                         'else faces that are drawn once'),
+    'crop': (whole_number(1), 'side in pixels of the middle square that is cut out of an image; '
+                              'of a smaller image, all of it'),
+    'n_images': (whole_number(1), 'use the first so many images; unless given, all'),
+    'held_out': (number(0, most=0.9), 'share of the images, the last by name, not trained on'),
+    'cache_dir': (name, 'folder for the decoded images; unless given, beside the images'),
     'n_samples': (whole_number(1), 'faces that generate draws'),
     'seed': (whole_number(0), 'of everything random: same seed, same run'),
     'device': (name, 'auto, cpu, cuda, cuda:1, mps ...; auto takes the fastest there is'),

@@ -8,73 +8,100 @@ import sys
 from pathlib import Path
 
 import torch
-from PIL import Image
-from torch.utils.data import DataLoader, Dataset
-from torchvision import transforms
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from dldemos.VAE.draw_faces import draw_sample_faces
 from dldemos.VAE.errors import UserError, exit_status
+from dldemos.VAE.image_cache import cached_images, map_pixels
 from dldemos.VAE.pictures import grid, save_picture
 
 CELEBA_ROOT = 'data/celebA/img_align_celeba'
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp')
+CELEBA_SIZE, CELEBA_TEST_START = 202599, 182637    # its test split: 182638.jpg to the end
 
 
 class CelebADataset(Dataset):
-    """The images of a folder, in the order of their names.
+    """The images of a folder or a zip, in the order of their names.
 
     An item is a float tensor (3, *img_shape) in [0, 1]: the RGB image, its middle
-    168 x 168 pixels, where the face is, resized to `img_shape`.
+    `crop` x `crop` pixels, where the face is, resized to `img_shape`. All images are
+    decoded once, into a cache beside `root`; see image_cache.
+
+    Args:
+        n_images: take the first so many; None: all.
 
     Raises:
-        UserError: `root` is no folder, or has no images.
+        UserError: `root` is not there, or is no source of images.
     """
 
-    def __init__(self, root, img_shape=(64, 64)):
-        root = Path(root)
-        if not root.is_dir():
-            raise UserError(f'there is no folder {root}: give the folder of the images, or no '
-                            f'--data_root at all to train on drawn faces')
-        self.paths = sorted(path for path in root.iterdir()
-                            if path.suffix.lower() in IMAGE_SUFFIXES)
-        if not self.paths:
-            raise UserError(f'there is no image in {root}: give the folder that holds the '
-                            f'images themselves')
-        self.transform = transforms.Compose([
-            transforms.CenterCrop(168),
-            transforms.Resize(img_shape),
-            transforms.ToTensor(),
-        ])
+    def __init__(self, root, img_shape=(64, 64), crop=168, n_images=None, cache_dir=None):
+        self.img_shape = tuple(img_shape)
+        self.cache, names = cached_images(root, self.img_shape, crop, cache_dir)
+        self.n_cached = len(names)
+        self.names = names[:n_images]
+        self.pixels = None
 
     def __len__(self):
-        return len(self.paths)
+        return len(self.names)
 
     def __getitem__(self, index):
-        with Image.open(self.paths[index]) as image:
-            return self.transform(image.convert('RGB'))
+        return to_float(self.__getitems__([range(len(self))[index]])[0])
+
+    def __getitems__(self, indices):
+        """The images of many indices at once, uint8 (N, 3, *img_shape)."""
+        if self.pixels is None:                    # mapped by each process for itself
+            self.pixels = map_pixels(self.cache, self.n_cached, self.img_shape)
+        return torch.from_numpy(self.pixels[indices])
+
+    def __getstate__(self):
+        return {**self.__dict__, 'pixels': None}
+
+
+def to_float(pixels):
+    """uint8 0..255 -> float 0..1"""
+    return pixels.float().div_(255)
+
+
+def split(dataset, held_out):
+    """Part a dataset into what is trained on and what is not, two Subsets.
+
+    Args:
+        held_out: the share that is not trained on, the last ones by name. The whole of
+            CelebA, for 0.1, is parted at its own test split instead.
+    """
+    n = len(dataset)
+    first = n - round(held_out * n)
+    if n == CELEBA_SIZE and held_out == 0.1 and dataset.names[-1].endswith('202599.jpg'):
+        first = CELEBA_TEST_START
+    return Subset(dataset, range(first)), Subset(dataset, range(first, n))
+
+
+def batches(dataset, batch_size=16, shuffle=True, seed=0):
+    """A loader of float batches (batch_size, 3, H, W) in [0, 1]; same seed, same order."""
+    generator = torch.Generator().manual_seed(seed)
+    return DataLoader(dataset, batch_size, shuffle=shuffle, generator=generator,
+                      collate_fn=to_float)
 
 
 def get_dataloader(root=CELEBA_ROOT, batch_size=16, img_shape=(64, 64), seed=0):
-    """Shuffled batches (batch_size, 3, *img_shape) in [0, 1]; the same seed, the same order."""
-    dataset = CelebADataset(root, img_shape)
-    generator = torch.Generator().manual_seed(seed)
-    return DataLoader(dataset, batch_size, shuffle=True, generator=generator)
+    """Shuffled batches (batch_size, 3, *img_shape) of all images of a folder or zip."""
+    return batches(CelebADataset(root, img_shape), batch_size, seed=seed)
 
 
 def find_images(root=None):
-    """The folder to train on: `root` if one is given, else CelebA, else drawn faces.
+    """What to train on: `root` if one is given, else CelebA, else drawn faces.
 
     Raises:
-        UserError: the given folder does not exist.
+        UserError: there is nothing at the given root.
     """
     if root is not None:
         if not Path(root).exists():
-            raise UserError(f'there is nothing at {root}: give the folder of the images, or no '
-                            f'--data_root at all to train on drawn faces')
+            raise UserError(f'there is nothing at {root}: give a folder or a zip of images, or '
+                            f'no --data_root at all to train on drawn faces')
         return root
-    if Path(CELEBA_ROOT).exists():
-        return CELEBA_ROOT
-    print(f'No CelebA in {CELEBA_ROOT}.')
+    for celeba in (CELEBA_ROOT, CELEBA_ROOT + '.zip'):
+        if Path(celeba).exists():
+            return celeba
+    print(f'No CelebA in {CELEBA_ROOT} or {CELEBA_ROOT}.zip.')
     print('Training on faces that this program draws once, in data/sample_faces.')
     print('For photographs: data/README.md says where to get CelebA and where to put it.')
     return draw_sample_faces()

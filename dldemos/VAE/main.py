@@ -15,7 +15,7 @@ from tqdm import tqdm
 from dldemos.VAE.checkpoint import is_finite, load_weights, save_weights
 from dldemos.VAE.command_line import as_text, parse
 from dldemos.VAE.errors import UserError, exit_status
-from dldemos.VAE.load_celebA import find_images, get_dataloader
+from dldemos.VAE.load_celebA import CelebADataset, batches, find_images, split
 from dldemos.VAE.model import VAE
 from dldemos.VAE.pictures import grid, labelled_rows, pairs, save_picture
 
@@ -32,7 +32,11 @@ hiddens = (16, 32, 64, 128, 256)    # channels after each stage of the encoder
 latent_dim = 128                    # length of a code
 
 # Data and pictures
-data_root = None                    # folder of images; None: CelebA, else drawn faces
+data_root = None                    # folder or zip of images; None: CelebA, else drawn faces
+crop = 168                          # pixels: side of the middle square; small images: all of it
+n_images = None                     # use the first so many; None: all
+held_out = 0.1                      # share not trained on; CelebA as a whole: its test split
+cache_dir = None                    # folder for decoded images; None: beside the images
 n_samples = 64                      # faces that generate draws
 
 # Run
@@ -75,22 +79,26 @@ def loss_fn(y, y_hat, mean, logvar, kl_weight=kl_weight, return_terms=False):
 
 
 def train(device, dataloader, model, n_epochs=n_epochs, lr=lr, kl_weight=kl_weight,
-          ckpt_path=ckpt_path):
+          ckpt_path=ckpt_path, held_out=None):
     """Fit `model` to the images (N, 3, 64, 64) of `dataloader`; save its weights each epoch.
+
+    Args:
+        held_out: a dataloader of images not trained on; each epoch's line gives their loss.
 
     Raises:
         UserError: the loss became NaN or infinite; the weights of the last good epoch stay.
     """
-    model.to(device).train()
+    model.to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr)
     step = 0
     good_steps = torch.zeros((), device=device)
     start = time.time()
-    print('  epoch      loss     recon       KL  images/s   time')
+    print('  epoch      loss     recon       KL  held-out  images/s   time')
     for epoch in range(1, n_epochs + 1):
         epoch_start = time.time()
         totals = torch.zeros(3, device=device)     # loss, reconstruction, KL over images
         n_images = 0
+        model.train()
         for images in (bar := tqdm(dataloader, leave=False, disable=None)):
             images = images.to(device)
             decoded, mean, logvar = model(images)
@@ -111,9 +119,31 @@ def train(device, dataloader, model, n_epochs=n_epochs, lr=lr, kl_weight=kl_weig
         save_weights(ckpt_path, model)
         loss, reconstruction, kl = (totals / n_images).tolist()
         speed = n_images / (time.time() - epoch_start)
+        unseen = f'{average_loss(device, held_out, model, kl_weight)[0]:8.5f}' if held_out else '-'
         print(f'{epoch:>3}/{n_epochs:<3}  {loss:8.5f}  {reconstruction:8.5f}  {kl:7.2f}'
-              f'  {speed:8.0f}  {minutes(time.time() - start):>5}', flush=True)
+              f'  {unseen:>8}  {speed:8.0f}  {minutes(time.time() - start):>5}', flush=True)
     print(f'weights: {ckpt_path}')
+
+
+@torch.no_grad()
+def average_loss(device, dataloader, model, kl_weight=kl_weight):
+    """(loss, reconstruction, KL) of `loss_fn` over images, in evaluation mode, one code each.
+
+    The codes are drawn from a seed of their own: the same weights give the same figures,
+    and the random numbers of the training stay as they were.
+    """
+    model.eval()
+    totals = torch.zeros(3, device=device)
+    n_images = 0
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        for images in dataloader:
+            images = images.to(device)
+            decoded, mean, logvar = model(images)
+            terms = loss_fn(images, decoded, mean, logvar, kl_weight, return_terms=True)
+            totals += len(images) * torch.stack(terms)
+            n_images += len(images)
+    return (totals / n_images).tolist()
 
 
 def stop_if_nan(good_steps, step, model=None):
@@ -181,14 +211,17 @@ def main(argv=None):
     if 'train' not in actions:
         load_weights(settings.ckpt_path, model)
     if 'train' in actions or 'reconstruct' in actions:
-        dataloader = get_dataloader(find_images(settings.data_root), settings.batch_size,
-                                    seed=settings.seed)
+        dataset = CelebADataset(find_images(settings.data_root), crop=settings.crop,
+                                n_images=settings.n_images, cache_dir=settings.cache_dir)
+        seen, unseen = split(dataset, settings.held_out)
+        dataloader = batches(seen, settings.batch_size, seed=settings.seed)
+        held_out = batches(unseen, 64, shuffle=False) if len(unseen) else None
 
     if 'train' in actions:
         train(device, dataloader, model, settings.n_epochs, settings.lr, settings.kl_weight,
-              settings.ckpt_path)
+              settings.ckpt_path, held_out)
     if 'reconstruct' in actions:
-        reconstruct(device, dataloader, model)
+        reconstruct(device, held_out or dataloader, model)
     if 'generate' in actions:
         torch.manual_seed(settings.seed)           # the same faces, trained in this run or not
         generate(device, model, settings.n_samples)

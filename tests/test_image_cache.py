@@ -1,0 +1,275 @@
+import os
+import signal
+import struct
+import subprocess
+import sys
+import time
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import REPOSITORY, make_image
+from PIL import Image, ImageOps
+from torchvision.transforms import functional
+
+from dldemos.VAE import files, image_cache
+from dldemos.VAE.errors import UserError, exit_status
+from dldemos.VAE.image_cache import cached_images, map_pixels
+
+
+def load(root, **kwargs):
+    """Names and pixels of a root, and whether an image was decoded for them."""
+    path, names = cached_images(root, **kwargs)
+    return names, np.array(map_pixels(path, len(names), kwargs.get('img_shape', (64, 64))))
+
+
+def expected(path, crop=168):
+    """torchvision's pipeline on one file, its middle square at most as large as it is."""
+    image = ImageOps.exif_transpose(Image.open(path)).convert('RGB')
+    image = functional.center_crop(image, min(*image.size, crop))
+    return np.asarray(functional.resize(image, [64, 64])).transpose(2, 0, 1)
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """Counts the images that are decoded."""
+    count = []
+    decode = image_cache.decode
+    monkeypatch.setattr(image_cache, 'decode', lambda *a: count.append(1) or decode(*a))
+    return count
+
+
+def close(a, b):
+    return np.abs(a.astype(int) - b.astype(int)).max() <= 1
+
+
+def test_pixels_are_those_of_torchvision(images):
+    names, pixels = load(images)
+    assert names == [f'{i:06}.jpg' for i in range(1, 11)]
+    assert pixels.dtype == np.uint8
+    for name, image in zip(names, pixels):
+        assert close(image, expected(images / name))
+
+
+def test_other_crops_and_shapes_have_caches_of_their_own(images):
+    assert load(images, img_shape=(32, 48))[1].shape == (10, 3, 32, 48)
+    _, small = load(images, crop=100)
+    assert close(small[0], expected(images / '000001.jpg', crop=100))
+    _, whole = load(images)
+    assert close(whole[0], expected(images / '000001.jpg'))
+
+
+@pytest.mark.parametrize('name, mode, size', [
+    ('grey.png', 'L', (200, 200)), ('rgba.png', 'RGBA', (200, 180)), ('la.png', 'LA', (90, 80)),
+    ('palette.png', 'P', (178, 218)), ('cmyk.jpg', 'CMYK', (178, 218)),
+    ('one.bmp', '1', (178, 218)), ('small.webp', 'RGB', (50, 70)), ('wide.JPEG', 'RGB', (500, 90)),
+    ('tiny.png', 'RGB', (1, 1)), ('with space é.jpg', 'RGB', (178, 218))])
+def test_any_mode_and_size(tmp_path, name, mode, size):
+    folder = tmp_path / 'mine' / 'deeper'
+    folder.mkdir(parents=True)
+    make_image(3, size, mode).save(folder / name)
+    names, pixels = load(tmp_path / 'mine')
+    assert names == [f'deeper/{name}']
+    assert close(pixels[0], expected(folder / name))
+
+
+def test_sixteen_bits_keep_their_brightness(tmp_path):
+    ramp = np.linspace(0, 65535, 180 * 180).reshape(180, 180)
+    (tmp_path / 'deep').mkdir()
+    Image.fromarray(ramp.astype(np.uint16)).save(tmp_path / 'deep' / 'a.png')
+    _, pixels = load(tmp_path / 'deep')
+    same = Image.fromarray((ramp / 257).round().astype(np.uint8)).convert('RGB')
+    same = functional.resize(functional.center_crop(same, 168), [64, 64])
+    assert close(pixels[0], np.asarray(same).transpose(2, 0, 1))
+
+
+def test_a_camera_held_on_its_side(tmp_path):
+    (tmp_path / 'turned').mkdir()
+    image = make_image(5, (178, 218))
+    exif = Image.Exif()
+    exif[0x0112] = 6                            # turn by 90 degrees to see it upright
+    image.transpose(Image.Transpose.ROTATE_90).save(
+        tmp_path / 'turned' / 'a.png', exif=exif)
+    image.save(tmp_path / 'upright.png')
+    _, pixels = load(tmp_path / 'turned')
+    assert close(pixels[0], expected(tmp_path / 'upright.png'))
+
+
+def test_files_that_are_no_images_are_passed_over(images):
+    for name in ('.DS_Store', 'Thumbs.db', 'list.txt', '._000001.jpg'):
+        (images / name).write_text('no image')
+    assert len(load(images)[0]) == 10
+
+
+def png_of_size(width, height):
+    """A PNG that claims a size and has next to no data."""
+    def chunk(kind, data):
+        return (struct.pack('>I', len(data)) + kind + data
+                + struct.pack('>I', zlib.crc32(kind + data)))
+    header = struct.pack('>IIBBBBB', width, height, 8, 2, 0, 0, 0)
+    return (b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', header)
+            + chunk(b'IDAT', zlib.compress(b'\0' * 100)) + chunk(b'IEND', b''))
+
+
+def test_unreadable_images_are_left_out_and_named(tmp_path, capsys):
+    folder = tmp_path / 'many'
+    folder.mkdir()
+    for i in range(300):
+        make_image(i, (20, 20)).save(folder / f'{i:04}.png')
+    (folder / '0007.png').write_bytes(png_of_size(60_000, 60_000))
+    (folder / '0100.png').write_bytes((folder / '0101.png').read_bytes()[:60])
+    (folder / '0200.png').write_bytes(png_of_size(10_000, 10_000))      # only warned of
+    for _ in range(2):                                                  # built, then cached
+        names, pixels = load(folder)
+        said = capsys.readouterr().out
+        assert said.startswith('3 of 300 images in')
+        assert '0007.png' in said and '0100.png' in said and '0200.png' in said
+        assert len(names) == len(pixels) == 297
+        assert names[7] == '0008.png'
+        assert close(pixels[7], expected(folder / '0008.png'))
+
+
+def test_too_many_unreadable_images_are_an_error(images, tmp_path):
+    (images / '000004.jpg').write_bytes(b'no JPEG')
+    with pytest.raises(UserError, match='1 of 10 images in .* cannot be read.*000004.jpg'):
+        load(images)
+    assert os.listdir(tmp_path) == ['images']                           # no cache
+
+
+def test_no_image_at_all_is_an_error(tmp_path):
+    (tmp_path / 'none').mkdir()
+    (tmp_path / 'none' / 'notes.txt').write_text('text')
+    with pytest.raises(UserError, match='no image in'):
+        load(tmp_path / 'none')
+    (tmp_path / 'all_bad').mkdir()
+    (tmp_path / 'all_bad' / 'a.jpg').write_bytes(b'')
+    with pytest.raises(UserError, match='1 of 1 images'):
+        load(tmp_path / 'all_bad')
+
+
+def test_an_unchanged_source_is_not_decoded_again(images, decoded):
+    load(images)
+    assert len(decoded) == 10
+    load(images)
+    assert len(decoded) == 10
+
+
+@pytest.mark.parametrize('change', ['content', 'added', 'removed', 'renamed'])
+def test_a_changed_source_is_decoded_again(images, change):
+    load(images)
+    if change == 'content':
+        make_image(77).save(images / '000003.jpg')
+    elif change == 'added':
+        make_image(77).save(images / '000000.jpg')
+    elif change == 'removed':
+        (images / '000003.jpg').unlink()
+    else:
+        (images / '000003.jpg').rename(images / '900000.jpg')
+    names, pixels = load(images)
+    assert names == sorted(os.listdir(images))
+    for name, image in zip(names, pixels):
+        assert close(image, expected(images / name))
+
+
+@pytest.mark.parametrize('damage', [
+    lambda b: b[:-1], lambda b: b[:100], lambda b: b'', lambda b: b[:50_000] + b[60_000:],
+    lambda b: b + b'x', lambda b: b[:-8] + b'\xff' * 8])
+def test_a_damaged_cache_is_made_anew(images, decoded, damage):
+    path, _ = cached_images(images)
+    path.write_bytes(damage(path.read_bytes()))
+    names, pixels = load(images)
+    assert len(decoded) == 20
+    assert close(pixels[9], expected(images / names[9]))
+
+
+def test_a_zip_is_read_in_place(images, tmp_path, decoded):
+    from_folder = load(images)[1]
+    root = tmp_path / 'zips' / 'img_align_celeba.zip'
+    root.parent.mkdir()
+    with zipfile.ZipFile(root, 'w') as archive:
+        archive.writestr('__MACOSX/._000001.jpg', b'junk')
+        for path in sorted(images.iterdir(), reverse=True):
+            archive.write(path, f'img_align_celeba/{path.name}')
+    names, pixels = load(root)
+    assert names == [f'img_align_celeba/{i:06}.jpg' for i in range(1, 11)]
+    assert np.array_equal(pixels, from_folder)
+    assert sorted(os.listdir(root.parent)) == [
+        'img_align_celeba.zip', 'img_align_celeba.zip.64x64.crop168.cache']
+    load(root)
+    assert len(decoded) == 20
+
+
+def test_a_truncated_zip_is_an_error(images, tmp_path):
+    root = tmp_path / 'half.zip'
+    with zipfile.ZipFile(root, 'w') as archive:
+        for path in images.iterdir():
+            archive.write(path, path.name)
+    root.write_bytes(root.read_bytes()[:-300])
+    with pytest.raises(UserError, match='no zip that can be read.*download it again'):
+        load(root)
+
+
+def test_a_full_disk_leaves_no_cache(images, tmp_path, monkeypatch, capsys):
+    def full(descriptor):
+        raise OSError(28, 'No space left on device')
+
+    before = {path.name: path.read_bytes() for path in images.iterdir()}
+    monkeypatch.setattr(files.os, 'fsync', full)
+    assert exit_status(lambda: load(images)) == 2
+    assert 'make room' in capsys.readouterr().err
+    assert os.listdir(tmp_path) == ['images']
+    assert {path.name: path.read_bytes() for path in images.iterdir()} == before
+    monkeypatch.undo()
+    assert len(load(images)[0]) == 10
+
+
+BUILD = '''
+import sys, time
+from dldemos.VAE import image_cache
+image_cache.CHUNK = 2
+decode = image_cache.decode
+def slow(*arguments):
+    time.sleep(float(sys.argv[2]))
+    return decode(*arguments)
+image_cache.decode = slow
+image_cache.cached_images(sys.argv[1])
+'''
+
+
+def start_build(root, delay):
+    return subprocess.Popen([sys.executable, '-c', BUILD, str(root), str(delay)],
+                            env={**os.environ, 'PYTHONPATH': str(REPOSITORY)},
+                            stderr=subprocess.PIPE)
+
+
+def test_a_killed_build_leaves_no_cache(images, tmp_path):
+    process = start_build(images, delay=1)
+    deadline = time.time() + 60
+    while not (found := list(tmp_path.glob('.images*.tmp'))) and time.time() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert found
+    assert not list(tmp_path.glob('images*.cache'))
+    os.utime(found[0], (0, 0))                          # left alone for long
+    names, pixels = load(images)
+    assert close(pixels[5], expected(images / names[5]))
+    assert not found[0].exists()
+
+
+def test_two_builds_at_once(images, tmp_path):
+    processes = [start_build(images, delay=0.05) for _ in range(2)]
+    for process in processes:
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors
+    names, pixels = load(images)
+    assert all(close(image, expected(images / name)) for name, image in zip(names, pixels))
+    assert sorted(os.listdir(tmp_path)) == ['images', 'images.64x64.crop168.cache']
+
+
+def test_the_cache_can_lie_elsewhere(images, tmp_path):
+    path, _ = cached_images(images, cache_dir=tmp_path / 'fast' / 'disk')
+    assert Path(path).parent == tmp_path / 'fast' / 'disk'
+    assert os.listdir(path.parent) == [path.name]
