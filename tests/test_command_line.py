@@ -1,11 +1,16 @@
 import pytest
 
+from dldemos.VAE import command_line
 from dldemos.VAE import main as program
-from dldemos.VAE.command_line import OPTIONS, parse
+from dldemos.VAE.command_line import OPTIONS
 from dldemos.VAE.errors import UserError
 
 ACTIONS = program.ACTIONS
 DEFAULTS = vars(program)
+
+
+def parse(argv, defaults=DEFAULTS):
+    return command_line.parse(argv, ACTIONS, program.RECIPES, defaults)
 
 
 def test_the_articles_hyperparameters_stand_at_the_top():
@@ -14,14 +19,14 @@ def test_the_articles_hyperparameters_stand_at_the_top():
 
 
 def test_no_action_means_train_reconstruct_generate():
-    actions, settings = parse([], ACTIONS, DEFAULTS)
+    actions, settings = parse([])
     assert actions == ['train', 'reconstruct', 'generate']
     assert vars(settings) == {name: DEFAULTS[name] for name in OPTIONS}
 
 
 def test_options_have_the_type_of_their_setting():
     actions, settings = parse(['generate', 'train', '--n_epochs', '2', '--lr=1e-3', '--hiddens',
-                               '8,16', '--device', 'cpu'], ACTIONS, DEFAULTS)
+                               '8,16', '--device', 'cpu'])
     assert actions == ['train', 'generate']
     assert (settings.n_epochs, settings.lr, settings.hiddens) == (2, 0.001, (8, 16))
     assert settings.batch_size == 16
@@ -43,23 +48,23 @@ def test_options_have_the_type_of_their_setting():
     (['--n_epochs'], 'n_epochs: expected one argument')])
 def test_mistakes_are_refused_in_a_sentence(arguments, words):
     with pytest.raises(UserError, match=words) as error:
-        parse(arguments, ACTIONS, DEFAULTS)
+        parse(arguments)
     assert '\n' not in str(error.value)
 
 
 def test_an_edited_setting_is_checked_too():
     with pytest.raises(UserError, match='batch_size must be a whole number of at least 1'):
-        parse([], ACTIONS, {**DEFAULTS, 'batch_size': 0})
+        parse([], {**DEFAULTS, 'batch_size': 0})
 
 
 def test_help_lists_actions_and_options_with_their_defaults(capsys):
     with pytest.raises(SystemExit) as stop:
-        parse(['--help'], ACTIONS, DEFAULTS)
+        parse(['--help'])
     assert stop.value.code == 0
     text = ' '.join(capsys.readouterr().out.split())
     for action in ACTIONS:
         assert action in text
     for name in OPTIONS:
-        assert f'--{name} VALUE' in text
+        assert f'--{name} ' in text
     assert '(default: 0.00025)' in text
     assert '(default: 16,32,64,128,256)' in text

@@ -44,6 +44,22 @@ def widths(text):
                          'as in 16,32,64,128,256') from None
 
 
+def one_of(*words):
+    """A check: text -> one of these words."""
+    def check(text):
+        if text not in words:
+            raise ValueError(f'must be one of {", ".join(words)}')
+        return text
+    return check
+
+
+def yes_or_no(text):
+    """A check: 'True' or 'False' -> bool."""
+    if text not in ('True', 'False'):
+        raise ValueError('must be True or False')
+    return text == 'True'
+
+
 def name(text):
     """A check: any text but the empty one."""
     if not text.strip():
@@ -56,7 +72,10 @@ OPTIONS = {
     'n_epochs': (whole_number(1), 'passes over the training images'),
     'kl_weight': (number(0), 'weight of the KL divergence in the loss'),
     'lr': (number(0, above=True, most=1), 'learning rate of Adam'),
-    'batch_size': (whole_number(1), 'images a step'),
+    'batch_size': (whole_number(1), 'images a step (and a process)'),
+    'lr_schedule': (one_of('linear', 'constant'), 'linear: the learning rate goes up, then '
+                                                  'down to 0; constant: as in the article'),
+    'warm_up': (number(0, most=1), 'share of the run in which the learning rate goes up'),
     'hiddens': (widths, 'channels after each stage of the encoder'),
     'latent_dim': (whole_number(1), 'length of a code'),
     'data_root': (name, 'folder or zip of images; unless given, CelebA if it is there, '
@@ -69,7 +88,11 @@ OPTIONS = {
     'n_samples': (whole_number(1), 'faces that generate draws'),
     'seed': (whole_number(0), 'of everything random: same seed, same run'),
     'device': (name, 'auto, cpu, cuda, cuda:1, mps ...; auto takes the fastest there is'),
+    'compile': (one_of('on', 'off', 'auto'), 'compile the training step; auto: where a run is '
+                                             'long enough to gain by it'),
+    'resume': (yes_or_no, 'go on with the unfinished run in work_dirs/run.pth'),
     'ckpt_path': (name, 'file of the weights'),
+    'recipe': (name, 'settings that belong together; other options go before them'),
 }
 
 
@@ -80,12 +103,13 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f'{message}; --help lists the actions and options')
 
 
-def parse(argv, actions, defaults):
+def parse(argv, actions, recipes, defaults):
     """Read the command line.
 
     Args:
         argv: list of str, or None for that of the process.
         actions: {name: what it does}, in the order in which they are run.
+        recipes: {name: {option: value}}; options that are given go before their recipe.
         defaults: {option: value}, as they stand at the top of main.py.
 
     Returns:
@@ -104,8 +128,9 @@ def parse(argv, actions, defaults):
     for option, (_, text) in OPTIONS.items():
         default = defaults[option]
         shown = '' if default is None else f' (default: {as_text(default)})'
-        parser.add_argument(f'--{option}', metavar='VALUE', help=text + shown,
-                            default=default)
+        takes = ({'nargs': '?', 'const': not default} if isinstance(default, bool)
+                 else {'metavar': 'VALUE'})
+        parser.add_argument(f'--{option}', help=text + shown, default=argparse.SUPPRESS, **takes)
     values, unknown = parser.parse_known_args(argv)
     if unknown:
         raise UserError(f'there is no option {unknown[0]}'
@@ -116,8 +141,13 @@ def parse(argv, actions, defaults):
             raise UserError(f'there is no action {action}{similar(action, actions)}; '
                             f'there are {", ".join(actions)}')
     chosen = values.actions or list(actions)[:3]
+    given = vars(values)
+    recipe = given.get('recipe', defaults['recipe'])
+    if recipe not in recipes:
+        raise UserError(f'there is no recipe {recipe}; there are {", ".join(recipes)}')
+    merged = {**{option: defaults[option] for option in OPTIONS}, **recipes[recipe], **given}
     return ([action for action in actions if action in chosen],
-            argparse.Namespace(**{option: checked(option, getattr(values, option))
+            argparse.Namespace(**{option: checked(option, merged[option])
                                   for option in OPTIONS}))
 
 

@@ -75,11 +75,47 @@ def split(dataset, held_out):
     return Subset(dataset, range(first)), Subset(dataset, range(first, n))
 
 
-def batches(dataset, batch_size=16, shuffle=True, seed=0):
+class ShuffledBatches:
+    """The indices of an epoch in batches, in an order that seed and epoch decide.
+
+    Several processes get parts that have no image in common and that together have all of
+    them, in the same number of batches. Every pass is the next epoch; set_epoch jumps to one.
+    """
+
+    def __init__(self, n_images, batch_size, seed=0, rank=0, n_processes=1):
+        if n_processes > 1 and (batch_size == 1 or n_images < n_processes):
+            raise UserError(f'{n_images} images in batches of {batch_size} cannot be shared '
+                            f'among {n_processes} processes: take larger batches, or fewer '
+                            f'processes')
+        self.n_images, self.batch_size, self.seed = n_images, batch_size, seed
+        self.rank, self.n_processes = rank, n_processes
+        self.epoch = 1
+
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
+    def __len__(self):
+        most = -(-self.n_images // self.n_processes)       # images of the first process
+        return -(-most // self.batch_size)
+
+    def __iter__(self):
+        generator = torch.Generator().manual_seed((self.seed << 20) + self.epoch)
+        self.epoch += 1
+        order = torch.randperm(self.n_images, generator=generator).tolist()
+        order = order[self.rank::self.n_processes]
+        parts = [order[i:i + self.batch_size] for i in range(0, len(order), self.batch_size)]
+        if len(parts) < len(self):                         # an image less than the first process
+            half = len(parts[-1]) // 2
+            parts[-1:] = [parts[-1][:half], parts[-1][half:]]
+        return iter(parts)
+
+
+def batches(dataset, batch_size=16, shuffle=True, seed=0, rank=0, n_processes=1):
     """A loader of float batches (batch_size, 3, H, W) in [0, 1]; same seed, same order."""
-    generator = torch.Generator().manual_seed(seed)
-    return DataLoader(dataset, batch_size, shuffle=shuffle, generator=generator,
-                      collate_fn=to_float)
+    if not shuffle:
+        return DataLoader(dataset, batch_size, collate_fn=to_float)
+    sampler = ShuffledBatches(len(dataset), batch_size, seed, rank, n_processes)
+    return DataLoader(dataset, batch_sampler=sampler, collate_fn=to_float)
 
 
 def get_dataloader(root=CELEBA_ROOT, batch_size=16, img_shape=(64, 64), seed=0):

@@ -12,20 +12,23 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from dldemos.VAE.checkpoint import is_finite, load_weights, save_weights
+from dldemos.VAE import checkpoint, processes, progress
 from dldemos.VAE.command_line import as_text, parse
 from dldemos.VAE.errors import UserError, exit_status
 from dldemos.VAE.load_celebA import CelebADataset, batches, find_images, split
 from dldemos.VAE.model import VAE
 from dldemos.VAE.pictures import grid, labelled_rows, pairs, save_picture
+from dldemos.VAE.speed import compile_loss, keep_freed_memory
 
 # Hyperparameters. Edit them here, or give them as options: --n_epochs 2
 
 # Training
 n_epochs = 10                       # passes over the training images
 kl_weight = 0.00025                 # larger: better random faces; smaller: sharper copies
-lr = 0.005                          # learning rate of Adam
-batch_size = 16                     # images a step
+lr = 0.005                          # learning rate of Adam, at its peak
+batch_size = 16                     # images a step (and a process)
+lr_schedule = 'linear'              # up from 0 and down to 0; constant: as in the article
+warm_up = 0.2                       # share of the run in which the learning rate goes up
 
 # Model
 hiddens = (16, 32, 64, 128, 256)    # channels after each stage of the encoder
@@ -42,7 +45,16 @@ n_samples = 64                      # faces that generate draws
 # Run
 seed = 0                            # of everything random
 device = 'auto'                     # auto: CUDA, else Apple's MPS, else the CPU
+compile = 'auto'                    # on, off; auto: where a run is long enough to gain by it
+resume = False                      # go on with the unfinished run in work_dirs/run.pth
 ckpt_path = 'dldemos/VAE/model.pth'  # the weights
+recipe = 'default'                  # or one of these, instead of what stands above:
+RECIPES = {
+    'default': {},
+    'article': {'n_epochs': 10, 'kl_weight': 0.00025, 'lr': 0.005, 'batch_size': 16,
+                'lr_schedule': 'constant', 'held_out': 0.0},
+    'quick': {'n_epochs': 4, 'lr': 0.005, 'batch_size': 64, 'lr_schedule': 'linear'},
+}
 
 # What the program can do, in the order in which it does it
 ACTIONS = {
@@ -50,6 +62,10 @@ ACTIONS = {
     'reconstruct': 'draw images beside what the model makes of their codes',
     'generate': 'draw faces from random codes',
 }
+
+RUN_PATH = 'work_dirs/run.pth'      # the whole state of a run, for --resume
+RUN_SETTINGS = ('batch_size', 'hiddens', 'latent_dim', 'data_root', 'crop', 'n_images',
+                'held_out', 'seed')  # besides those of train: what a resumed run must share
 
 
 def kl_divergence(mean, logvar):
@@ -78,51 +94,101 @@ def loss_fn(y, y_hat, mean, logvar, kl_weight=kl_weight, return_terms=False):
     return (loss, reconstruction, kl) if return_terms else loss
 
 
+def lr_factor(step, n_steps, lr_schedule=lr_schedule, warm_up=warm_up):
+    """The learning rate of a step (0, 1 ... n_steps - 1) as a share of its peak."""
+    if lr_schedule == 'constant':
+        return 1.0
+    rising = max(1, round(warm_up * n_steps))
+    return min((step + 1) / rising, (n_steps - step) / max(1, n_steps - rising))
+
+
 def train(device, dataloader, model, n_epochs=n_epochs, lr=lr, kl_weight=kl_weight,
-          ckpt_path=ckpt_path, held_out=None):
-    """Fit `model` to the images (N, 3, 64, 64) of `dataloader`; save its weights each epoch.
+          lr_schedule=lr_schedule, warm_up=warm_up, compile=compile, ckpt_path=ckpt_path,
+          held_out=None, resume=resume, settings=None):
+    """Fit `model` to the images (N, 3, 64, 64) of `dataloader`.
+
+    At the end of each epoch the weights go to `ckpt_path`, and the whole state of the run to
+    work_dirs/run.pth, from which `resume` goes on as if it had never stopped.
 
     Args:
         held_out: a dataloader of images not trained on; each epoch's line gives their loss.
+        settings: {name: value} kept with the run; only equal ones can go on with it.
 
     Raises:
-        UserError: the loss became NaN or infinite; the weights of the last good epoch stay.
+        UserError: the loss became NaN or infinite (the weights of the last good epoch stay),
+            or there is no run like this one to resume.
     """
-    model.to(device)
+    device = torch.device(device)
+    model.to(device, memory_format=torch.channels_last)
+    network = processes.share(model, device)
     optimizer = torch.optim.Adam(model.parameters(), lr)
-    step = 0
+    n_steps = n_epochs * len(dataloader)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: lr_factor(step, n_steps, lr_schedule, warm_up))
+    parts = {'model': model, 'optimizer': optimizer, 'schedule': schedule}
+    settings = {**(settings or {}), 'n_epochs': n_epochs, 'lr': lr, 'kl_weight': kl_weight,
+                'lr_schedule': lr_schedule, 'warm_up': warm_up, 'steps': n_steps,
+                'processes': processes.n_processes()}
+    rows = checkpoint.start_run(RUN_PATH, parts, settings, device, resume)
+    step_loss = compile_loss(compute_loss, network, dataloader, device, n_epochs, compile)
+
+    progress.print_header()
+    start = time.time() - (rows[-1]['seconds'] if rows else 0)
+    for epoch in range(len(rows) + 1, n_epochs + 1):
+        row = train_epoch(device, dataloader, network, step_loss, optimizer, schedule,
+                          kl_weight, epoch)
+        if held_out and processes.is_first():
+            row |= named_losses(average_loss(device, held_out, model, kl_weight), 'held_out_')
+        rows.append({**row, 'seconds': time.time() - start})
+        random_states = processes.collect(checkpoint.random_state(device))
+        if processes.is_first():
+            checkpoint.save_weights(ckpt_path, model)
+            checkpoint.save_run(RUN_PATH, parts, settings, rows, random_states)
+            progress.show_epoch(rows, n_epochs, model, device)
+    if processes.is_first():
+        progress.show_run(rows)
+    print(f'weights: {ckpt_path}')
+
+
+def train_epoch(device, dataloader, network, step_loss, optimizer, schedule, kl_weight, epoch):
+    """One pass over the images; returns its row of the log."""
+    if hasattr(dataloader.batch_sampler, 'set_epoch'):
+        dataloader.batch_sampler.set_epoch(epoch)
+    network.train()
+    steps_before = (epoch - 1) * len(dataloader)
+    totals = torch.zeros(4, device=device)     # loss, reconstruction, KL over images; images
     good_steps = torch.zeros((), device=device)
     start = time.time()
-    print('  epoch      loss     recon       KL  held-out  images/s   time')
-    for epoch in range(1, n_epochs + 1):
-        epoch_start = time.time()
-        totals = torch.zeros(3, device=device)     # loss, reconstruction, KL over images
-        n_images = 0
-        model.train()
-        for images in (bar := tqdm(dataloader, leave=False, disable=None)):
-            images = images.to(device)
-            decoded, mean, logvar = model(images)
-            loss, *terms = loss_fn(images, decoded, mean, logvar, kl_weight, return_terms=True)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+    bar = tqdm(dataloader, leave=False, disable=None if processes.is_first() else True)
+    for step, images in enumerate(bar, 1):
+        images = images.to(device, memory_format=torch.channels_last)
+        loss, reconstruction, kl = step_loss(network, images, kl_weight)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
 
-            step += 1
-            n_images += len(images)
-            totals += len(images) * torch.stack([loss, *terms]).detach()
-            good_steps += torch.isfinite(loss.detach())
-            if step % 50 == 0:
-                stop_if_nan(good_steps, step)
-                bar.set_postfix(loss=f'{totals[0] / n_images:.4f}', refresh=False)
+        terms = torch.stack([loss, reconstruction, kl, torch.ones_like(loss)]).detach()
+        totals += len(images) * terms
+        good_steps += terms.isfinite().all()
+        if step % 50 == 0:                     # seldom: a device has to be waited for
+            stop_if_nan(steps_before, good_steps, step)
+            bar.set_postfix(loss=f'{totals[0] / totals[3]:.4f}', refresh=False)
+    stop_if_nan(steps_before, good_steps, step, network)
+    *sums, n_images = processes.add_up(totals).tolist()
+    return {'epoch': epoch, **named_losses([total / n_images for total in sums]),
+            'kl_weight': kl_weight, 'lr': schedule.get_last_lr()[0],
+            'images_per_second': n_images / (time.time() - start)}
 
-        stop_if_nan(good_steps, step, model)
-        save_weights(ckpt_path, model)
-        loss, reconstruction, kl = (totals / n_images).tolist()
-        speed = n_images / (time.time() - epoch_start)
-        unseen = f'{average_loss(device, held_out, model, kl_weight)[0]:8.5f}' if held_out else '-'
-        print(f'{epoch:>3}/{n_epochs:<3}  {loss:8.5f}  {reconstruction:8.5f}  {kl:7.2f}'
-              f'  {unseen:>8}  {speed:8.0f}  {minutes(time.time() - start):>5}', flush=True)
-    print(f'weights: {ckpt_path}')
+
+def compute_loss(model, images, kl_weight):
+    """(loss, reconstruction, KL) of `loss_fn` for a batch of images, one code each."""
+    decoded, mean, logvar = model(images)
+    return loss_fn(images, decoded, mean, logvar, kl_weight, return_terms=True)
+
+
+def named_losses(values, prefix=''):
+    return dict(zip([f'{prefix}loss', f'{prefix}reconstruction', f'{prefix}kl'], values))
 
 
 @torch.no_grad()
@@ -138,26 +204,22 @@ def average_loss(device, dataloader, model, kl_weight=kl_weight):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         for images in dataloader:
-            images = images.to(device)
-            decoded, mean, logvar = model(images)
-            terms = loss_fn(images, decoded, mean, logvar, kl_weight, return_terms=True)
+            images = images.to(device, memory_format=torch.channels_last)
+            terms = compute_loss(model, images, kl_weight)
             totals += len(images) * torch.stack(terms)
             n_images += len(images)
     return (totals / n_images).tolist()
 
 
-def stop_if_nan(good_steps, step, model=None):
-    """UserError unless the loss of all steps, and the model if given, are finite."""
+def stop_if_nan(steps_before, good_steps, step, model=None):
+    """UserError unless all steps of the epoch, and the model if given, are finite."""
     first_bad = int(good_steps) + 1
-    if first_bad > step and (model is None or is_finite(model)):
+    if first_bad > step and (model is None or checkpoint.is_finite(model)):
         return
-    raise UserError(f'the loss became NaN or infinite at step {min(first_bad, step)}, and the '
-                    f'training stopped: try a lower --lr or another --kl_weight; the weights '
-                    f'of the last whole epoch, if there was one, are still in place')
-
-
-def minutes(seconds):
-    return f'{int(seconds) // 60:02}:{int(seconds) % 60:02}'
+    raise UserError(f'the loss became NaN or infinite at step '
+                    f'{steps_before + min(first_bad, step)}, and the training stopped: try a '
+                    f'lower --lr or another --kl_weight; the weights of the last whole epoch, '
+                    f'if there was one, are still in place')
 
 
 @torch.no_grad()
@@ -198,8 +260,9 @@ def choose_device(name):
 
 
 def main(argv=None):
-    actions, settings = parse(argv, ACTIONS, defaults=globals())
-    device = choose_device(settings.device)
+    actions, settings = parse(argv, ACTIONS, RECIPES, defaults=globals())
+    keep_freed_memory()
+    device = processes.join_processes(choose_device(settings.device))
     print(f'{", ".join(actions)} on {device}: '
           + ' '.join(f'{name}={as_text(value)}' for name, value in vars(settings).items()
                      if value is not None and name != 'device'))
@@ -209,17 +272,28 @@ def main(argv=None):
     except ValueError as error:
         raise UserError(error) from error
     if 'train' not in actions:
-        load_weights(settings.ckpt_path, model)
+        checkpoint.load_weights(settings.ckpt_path, model)
     if 'train' in actions or 'reconstruct' in actions:
-        dataset = CelebADataset(find_images(settings.data_root), crop=settings.crop,
-                                n_images=settings.n_images, cache_dir=settings.cache_dir)
+        with processes.first_process_first():
+            dataset = CelebADataset(find_images(settings.data_root), crop=settings.crop,
+                                    n_images=settings.n_images, cache_dir=settings.cache_dir)
         seen, unseen = split(dataset, settings.held_out)
-        dataloader = batches(seen, settings.batch_size, seed=settings.seed)
+        dataloader = batches(seen, settings.batch_size, seed=settings.seed,
+                             rank=processes.rank(), n_processes=processes.n_processes())
         held_out = batches(unseen, 64, shuffle=False) if len(unseen) else None
 
     if 'train' in actions:
-        train(device, dataloader, model, settings.n_epochs, settings.lr, settings.kl_weight,
-              settings.ckpt_path, held_out)
+        torch.manual_seed(settings.seed + processes.rank())
+        try:
+            train(device, dataloader, model, settings.n_epochs, settings.lr,
+                  settings.kl_weight, settings.lr_schedule, settings.warm_up,
+                  settings.compile, settings.ckpt_path, held_out, settings.resume,
+                  {name: getattr(settings, name) for name in RUN_SETTINGS})
+        except KeyboardInterrupt:
+            print(checkpoint.how_to_go_on(RUN_PATH))
+            raise
+    if not processes.is_first():
+        return
     if 'reconstruct' in actions:
         reconstruct(device, held_out or dataloader, model)
     if 'generate' in actions:

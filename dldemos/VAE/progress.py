@@ -1,0 +1,104 @@
+"""What a run shows while it goes: a line an epoch, log.csv, curves, and faces appearing."""
+import csv
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from dldemos.VAE.files import whole_file
+from dldemos.VAE.pictures import grid
+
+COLUMNS = ('epoch', 'loss', 'reconstruction', 'kl', 'held_out_loss', 'held_out_reconstruction',
+           'held_out_kl', 'kl_weight', 'lr', 'images_per_second', 'seconds')
+SAMPLES = Path('work_dirs/samples')
+
+
+def print_header():
+    print('  epoch      loss     recon       KL  held-out  images/s   time')
+
+
+def print_row(row, n_epochs):
+    unseen = f'{row["held_out_loss"]:8.5f}' if 'held_out_loss' in row else '-'
+    seconds = int(row['seconds'])
+    print(f'{row["epoch"]:>3}/{n_epochs:<3}  {row["loss"]:8.5f}  {row["reconstruction"]:8.5f}'
+          f'  {row["kl"]:7.2f}  {unseen:>8}  {row["images_per_second"]:8.0f}'
+          f'  {seconds // 60:02}:{seconds % 60:02}', flush=True)
+
+
+def show_epoch(rows, n_epochs, model, device):
+    """Print the last of `rows`, write log.csv, and draw this epoch's samples."""
+    if len(rows) == 1:
+        remove_samples()
+    print_row(rows[-1], n_epochs)
+    write_log(rows)
+    save_samples(model, device, len(rows))
+
+
+def show_run(rows):
+    """Draw the curves of a whole run, and the animation of its samples."""
+    save_curves(rows)
+    save_animation(len(rows))
+
+
+def write_log(rows, path='work_dirs/log.csv'):
+    """A CSV file with a row per epoch; losses as in loss_fn, KL in nats."""
+    with whole_file(path, 'w') as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator='\n')
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+@torch.no_grad()
+def save_samples(model, device, epoch, n_samples=16):
+    """Decode the same codes in every epoch, into work_dirs/samples/."""
+    code = torch.randn(n_samples, model.latent_dim,
+                       generator=torch.Generator().manual_seed(0)).to(device)
+    model.eval()
+    with whole_file(SAMPLES / f'epoch_{epoch:04}.jpg') as file:
+        grid(model.decode(code), columns=4).save(file, 'JPEG', quality=92)
+
+
+def remove_samples():
+    """Remove the samples of an earlier run."""
+    for path in SAMPLES.glob('epoch_*.jpg'):
+        path.unlink()
+
+
+def save_animation(n_epochs, path='work_dirs/samples.gif'):
+    """Join the samples of all epochs to an animated GIF that holds its last frame."""
+    paths = [SAMPLES / f'epoch_{epoch:04}.jpg' for epoch in range(1, n_epochs + 1)]
+    frames = [Image.open(p).convert('RGB') for p in paths if p.exists()]
+    if not frames:
+        return
+    with whole_file(path) as file:
+        frames[0].save(file, 'GIF', save_all=True, append_images=frames[1:], loop=0,
+                       duration=[200] * (len(frames) - 1) + [2000])
+    print(f'picture: {path}')
+
+
+def save_curves(rows, path='work_dirs/curves.jpg'):
+    """Draw loss, reconstruction and KL over the epochs, of training and held-out images."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        print('no picture of the curves: that needs `pip install matplotlib`; '
+              'their figures are in work_dirs/log.csv')
+        return
+    figure = Figure(figsize=(10, 3.2), layout='constrained')
+    titles = {'loss': 'loss', 'reconstruction': 'reconstruction (mean squared error)',
+              'kl': 'KL divergence (nats an image)'}
+    epochs = [row['epoch'] for row in rows]
+    for axes, (name, title) in zip(figure.subplots(1, 3), titles.items()):
+        axes.plot(epochs, [row[name] for row in rows], marker='.', label='training')
+        if 'held_out_loss' in rows[-1]:
+            axes.plot(epochs, [row[f'held_out_{name}'] for row in rows], marker='.',
+                      label='held out')
+        axes.set_title(title)
+        axes.set_xlabel('epoch')
+        axes.grid(alpha=0.3)
+        if name != 'kl':                  # the first epochs would flatten all others
+            axes.set_yscale('log')
+    figure.axes[0].legend()
+    with whole_file(path) as file:
+        figure.savefig(file, format='jpg', dpi=110)
+    print(f'picture: {path}')
