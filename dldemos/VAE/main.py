@@ -127,8 +127,8 @@ def train(device, dataloader, model, n_epochs=n_epochs, lr=lr, kl_weight=kl_weig
         optimizer, lambda step: lr_factor(step, n_steps, lr_schedule, warm_up))
     parts = {'model': model, 'optimizer': optimizer, 'schedule': schedule}
     settings = {**(settings or {}), 'n_epochs': n_epochs, 'lr': lr, 'kl_weight': kl_weight,
-                'lr_schedule': lr_schedule, 'warm_up': warm_up, 'steps': n_steps,
-                'processes': processes.n_processes()}
+                'lr_schedule': lr_schedule, 'warm_up': warm_up,
+                'processes': processes.n_processes(), 'steps': n_steps}
     rows = checkpoint.start_run(RUN_PATH, parts, settings, device, resume)
     step_loss = compile_loss(compute_loss, network, dataloader, device, n_epochs, compile)
 
@@ -292,7 +292,9 @@ def main(argv=None):
         except KeyboardInterrupt:
             print(checkpoint.how_to_go_on(RUN_PATH))
             raise
-    if not processes.is_first():
+    first = processes.is_first()
+    processes.leave_processes()
+    if not first:
         return
     if 'reconstruct' in actions:
         reconstruct(device, held_out or dataloader, model)

@@ -46,8 +46,9 @@ def compile_loss(compute_loss, network, dataloader, device, n_epochs, how='auto'
         return compute_loss
     start = time.time()
     print('compiling ...', flush=True)
-    shape = next(iter(dataloader)).shape
-    example = torch.rand(shape, device=device).to(memory_format=torch.channels_last)
+    with torch.random.fork_rng():      # iterating draws a number
+        shape = next(iter(dataloader)).shape
+    example = torch.zeros(shape, device=device).to(memory_format=torch.channels_last)
     compiled = torch.compile(compute_loss)
     statistics = {name: value.clone() for name, value in network.named_buffers()}
     network.train()

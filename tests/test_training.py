@@ -1,0 +1,357 @@
+"""What a training run keeps: schedules, states, interruptions, several processes."""
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from conftest import REPOSITORY, run_module
+from PIL import Image
+
+from dldemos.VAE import checkpoint, processes, progress, speed
+from dldemos.VAE import main as program
+from dldemos.VAE.errors import UserError
+from dldemos.VAE.load_celebA import CelebADataset, ShuffledBatches, batches, get_dataloader
+from dldemos.VAE.model import VAE
+
+SMALL = ['--hiddens', '4,8,8,8,8', '--latent_dim', '8', '--batch_size', '4', '--device', 'cpu']
+
+
+def small_vae():
+    torch.manual_seed(0)
+    return VAE(hiddens=(4, 8, 8, 8, 8), latent_dim=8)
+
+
+def weights(path=program.ckpt_path):
+    return torch.load(path, weights_only=True)
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_linear_schedule_rises_then_falls_to_zero():
+    factors = [program.lr_factor(step, 100, 'linear', 0.2) for step in range(101)]
+    assert factors[0] == pytest.approx(1 / 20)
+    assert max(factors) == factors[19] == 1
+    assert all(a < b for a, b in zip(factors[:19], factors[1:20]))
+    assert all(a > b for a, b in zip(factors[20:], factors[21:]))
+    assert factors[100] == 0 < factors[99] < 0.02
+    assert [program.lr_factor(step, 100, 'constant', 0.2) for step in (0, 50, 99)] == [1, 1, 1]
+
+
+@pytest.mark.parametrize('warm_up, n_steps', [(0, 10), (1, 10), (0.2, 1), (0.5, 2)])
+def test_schedules_of_any_length_stay_in_range(warm_up, n_steps):
+    for step in range(n_steps):
+        assert 0 < program.lr_factor(step, n_steps, 'linear', warm_up) <= 1
+
+
+def test_fifty_steps_are_those_of_a_plainly_written_loop(images, here, monkeypatch):
+    """Constant learning rate, no compiler: loss for loss the article's program."""
+    model, plain = small_vae(), small_vae()
+    losses = []
+    compute_loss = program.compute_loss
+
+    def watched(*arguments):
+        terms = compute_loss(*arguments)
+        losses.append(terms[0].item())
+        return terms
+
+    monkeypatch.setattr(program, 'compute_loss', watched)
+    torch.manual_seed(1)
+    program.train('cpu', get_dataloader(images, batch_size=2), model, n_epochs=10,
+                  lr_schedule='constant', compile='off')
+
+    torch.manual_seed(1)
+    optimizer = torch.optim.Adam(plain.parameters(), 0.005)
+    dataloader = get_dataloader(images, batch_size=2)
+    expected = []
+    plain.train()
+    for _ in range(10):
+        for x in dataloader:
+            y, mean, logvar = plain(x)
+            recons_loss = torch.nn.functional.mse_loss(y, x)
+            kl_loss = torch.mean(
+                -0.5 * torch.sum(1 + logvar - mean**2 - torch.exp(logvar), 1), 0)
+            loss = recons_loss + kl_loss * 0.00025
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            expected.append(loss.item())
+    assert len(expected) == 50
+    assert losses == pytest.approx(expected, rel=1e-2)     # rounding grows with the steps
+
+
+def test_a_resumed_run_ends_with_the_same_weights(images, here, monkeypatch):
+    def run(n_epochs=4, **kwargs):
+        torch.manual_seed(5)
+        program.train('cpu', get_dataloader(images, batch_size=4), small_vae(),
+                      n_epochs=n_epochs, **kwargs)
+
+    run()
+    uninterrupted = weights()
+    rows = checkpoint.load_run(program.RUN_PATH)['rows']
+    show = progress.show_epoch
+
+    def stop_after_two(rows, *arguments):
+        show(rows, *arguments)
+        if len(rows) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(progress, 'show_epoch', stop_after_two)
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    monkeypatch.undo()
+    monkeypatch.chdir(here)
+    assert not same(weights(), uninterrupted)
+    torch.manual_seed(99)
+    program.train('cpu', get_dataloader(images, batch_size=4), small_vae(), n_epochs=4,
+                  resume=True)
+    assert same(weights(), uninterrupted)
+    again = checkpoint.load_run(program.RUN_PATH)['rows']
+    assert [row['loss'] for row in again] == [row['loss'] for row in rows]
+
+
+def start(cwd, *arguments):
+    return subprocess.Popen(
+        [sys.executable, '-m', 'dldemos.VAE.main', 'train', *map(str, arguments)], cwd=cwd,
+        env={**os.environ, 'PYTHONPATH': str(REPOSITORY)}, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def wait_for(path, seconds=120):
+    deadline = time.time() + seconds
+    while not path.exists() and time.time() < deadline:
+        time.sleep(0.02)
+    assert path.exists()
+
+
+@pytest.mark.parametrize('stop', [signal.SIGINT, signal.SIGKILL])
+def test_a_stopped_process_can_go_on(images, here, stop):
+    options = ['--data_root', images, '--n_epochs', 40, *SMALL]
+    process = start(here, *options)
+    wait_for(here / 'work_dirs/samples/epoch_0003.jpg')
+    process.send_signal(stop)
+    output, errors = process.communicate(timeout=60)
+    n_done = len(checkpoint.load_run(program.RUN_PATH)['rows'])
+    assert 2 <= n_done < 40
+    assert all(torch.isfinite(value).all() for value in weights().values())
+    if stop == signal.SIGINT:
+        assert process.returncode == 130
+        assert f'{n_done} whole epochs saved in work_dirs/run.pth' in output
+        assert '--resume' in output
+        assert 'Traceback' not in errors
+    done = run_module('dldemos.VAE.main', 'train', *options, '--resume', cwd=here)
+    assert done.returncode == 0, done.stderr
+    stopped = weights()
+    done = run_module('dldemos.VAE.main', 'train', *options, cwd=here)
+    assert done.returncode == 0, done.stderr
+    assert same(weights(), stopped)
+
+
+def test_an_unfinished_run_is_kept_and_named(images, here, capsys, monkeypatch):
+    monkeypatch.setattr(progress, 'show_epoch', lambda rows, *_: exec('raise KeyboardInterrupt'))
+    with pytest.raises(KeyboardInterrupt):
+        program.train('cpu', get_dataloader(images), small_vae(), n_epochs=2)
+    monkeypatch.undo()
+    monkeypatch.chdir(here)
+    before = (here / program.RUN_PATH).read_bytes()
+    program.train('cpu', get_dataloader(images), small_vae(), n_epochs=1)
+    assert '1 of 2 epochs): kept as work_dirs/run.1.pth' in capsys.readouterr().out
+    assert (here / 'work_dirs/run.1.pth').read_bytes() == before
+    program.train('cpu', get_dataloader(images), small_vae(), n_epochs=1)   # that one was whole
+    assert 'kept as' not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('content, words', [
+    (None, 'no run to go on with'), (b'', 'damaged'), (b'PK half of a zip', 'damaged'),
+    ({'weights': torch.zeros(2)}, 'not the state of a run')])
+def test_a_state_that_is_no_state_is_refused_and_left(images, here, content, words):
+    path = here / program.RUN_PATH
+    path.parent.mkdir()
+    if isinstance(content, dict):
+        torch.save(content, path)
+    elif content is not None:
+        path.write_bytes(content)
+    before = path.read_bytes() if path.exists() else None
+    with pytest.raises(UserError, match=words):
+        program.train('cpu', get_dataloader(images), small_vae(), resume=True)
+    assert (path.read_bytes() if path.exists() else None) == before
+
+
+def test_a_state_of_other_settings_is_refused_and_left(images, here):
+    program.train('cpu', get_dataloader(images), small_vae(), n_epochs=1)
+    before = (here / program.RUN_PATH).read_bytes()
+    for other in ({'lr': 0.001}, {'n_epochs': 3}, {'settings': {'seed': 7}}):
+        with pytest.raises(UserError, match='was started with .* not .*--resume'):
+            program.train('cpu', get_dataloader(images), small_vae(),
+                          **{'n_epochs': 1, 'resume': True, **other})
+    assert (here / program.RUN_PATH).read_bytes() == before
+
+
+def test_a_full_disk_leaves_the_last_state(images, here, monkeypatch):
+    program.train('cpu', get_dataloader(images), small_vae(), n_epochs=1)
+    state = (here / program.RUN_PATH).read_bytes()
+    model = (here / program.ckpt_path).read_bytes()
+
+    def full(value, file):
+        file.write(b'half of it')
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(torch, 'save', full)
+    status = program.exit_status(lambda: program.train(
+        'cpu', get_dataloader(images), small_vae(), n_epochs=1))
+    assert status == 2
+    assert (here / program.RUN_PATH).read_bytes() == state
+    assert (here / program.ckpt_path).read_bytes() == model
+
+
+def test_a_run_leaves_a_log_and_pictures(images, here):
+    held_out = batches(CelebADataset(images, n_images=3), shuffle=False)
+    program.train('cpu', get_dataloader(images), small_vae(), n_epochs=3, held_out=held_out)
+    with open('work_dirs/log.csv') as file:
+        rows = list(csv.DictReader(file))
+    assert [row['epoch'] for row in rows] == ['1', '2', '3']
+    assert tuple(rows[0]) == progress.COLUMNS
+    for row in rows:
+        assert float(row['loss']) == pytest.approx(
+            float(row['reconstruction']) + 0.00025 * float(row['kl']), rel=1e-4)
+        assert float(row['held_out_loss']) > 0
+    assert sorted(os.listdir('work_dirs/samples')) == [f'epoch_{i:04}.jpg' for i in (1, 2, 3)]
+    with Image.open('work_dirs/samples.gif') as animation:
+        assert animation.n_frames == 3
+    program.train('cpu', get_dataloader(images), small_vae(), n_epochs=1)
+    assert os.listdir('work_dirs/samples') == ['epoch_0001.jpg']
+
+
+def test_curves_are_drawn_or_a_line_says_how(here, capsys, monkeypatch):
+    rows = [{'epoch': i, 'loss': 1 / i, 'reconstruction': 1 / i, 'kl': 20 + i} for i in (1, 2)]
+    monkeypatch.setitem(sys.modules, 'matplotlib.figure', None)
+    progress.save_curves(rows)
+    assert 'pip install matplotlib' in capsys.readouterr().out
+    monkeypatch.undo()
+    monkeypatch.chdir(here)
+    pytest.importorskip('matplotlib')
+    progress.save_curves(rows)
+    assert Image.open('work_dirs/curves.jpg').width > 800
+
+
+def test_a_compiler_that_fails_is_reported_and_done_without(images, here, capsys, monkeypatch):
+    def failing(function):
+        def call(*arguments):
+            raise RuntimeError('no C++ compiler found\nand a long trace')
+        return call
+
+    monkeypatch.setattr(torch, 'compile', failing)
+    torch.manual_seed(1)
+    program.train('cpu', get_dataloader(images), small_vae(), n_epochs=2, compile='on')
+    assert 'no compiler here, training goes on without (no C++ compiler found)' in (
+        capsys.readouterr().out)
+    fallen_back = weights()
+    torch.manual_seed(1)
+    program.train('cpu', get_dataloader(images), small_vae(), n_epochs=2, compile='off')
+    assert same(weights(), fallen_back)
+
+
+def test_trying_the_compiler_changes_nothing(images, monkeypatch):
+    monkeypatch.setattr(torch, 'compile', lambda function: function)
+    model = small_vae()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    state = torch.get_rng_state()
+    speed.compile_loss(program.compute_loss, model, get_dataloader(images),
+                       torch.device('cpu'), 1, 'on')
+    assert same(model.state_dict(), before)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize('how, n_epochs, expected', [
+    ('off', 10**6, False), ('auto', 1, False), ('auto', 10**6, True), ('on', 1, True)])
+def test_when_a_compiler_is_used(images, monkeypatch, how, n_epochs, expected):
+    used = []
+    monkeypatch.setattr(torch, 'compile', lambda function: used.append(1) or function)
+    speed.compile_loss(program.compute_loss, small_vae(), get_dataloader(images),
+                       torch.device('cpu'), n_epochs, how)
+    assert bool(used) == expected
+
+
+@pytest.mark.parametrize('n_images, batch_size, n_processes', [
+    (100, 16, 2), (33, 16, 2), (65, 16, 2), (10, 16, 3), (7, 2, 3), (64, 16, 4), (5, 4, 1)])
+def test_processes_share_each_epoch(n_images, batch_size, n_processes):
+    epochs = []
+    for epoch in (1, 2):
+        parts = [ShuffledBatches(n_images, batch_size, 3, rank, n_processes)
+                 for rank in range(n_processes)]
+        for part in parts:
+            part.set_epoch(epoch)
+        lists = [list(part) for part in parts]
+        assert len({len(batches) for batches in lists}) == 1          # as many steps
+        assert all(len(part) == len(batches) for part, batches in zip(parts, lists))
+        assert all(0 < len(batch) <= batch_size for batches in lists for batch in batches)
+        flat = [i for batches in lists for batch in batches for i in batch]
+        assert sorted(flat) == list(range(n_images))                  # each image once
+        epochs.append(flat)
+    assert n_images < 6 or epochs[0] != epochs[1]
+
+
+def test_too_few_images_for_the_processes_are_refused():
+    with pytest.raises(UserError, match='cannot be shared among 3 processes'):
+        ShuffledBatches(2, 16, n_processes=3)
+
+
+TWO = '''
+import sys, torch
+from dldemos.VAE import main, processes
+saved = []
+save = main.checkpoint.save_weights
+def counted(path, model):
+    saved.append(1)
+    save(path, model)
+main.checkpoint.save_weights = counted
+leave = main.processes.leave_processes
+def check():
+    for value in model_of_this_process.parameters():
+        all_of_them = processes.collect(value.detach())
+        assert all(torch.equal(value, other) for other in all_of_them)
+    print('equal weights', flush=True)
+    assert processes.collect(len(saved)) == [3, 0], saved
+    leave()
+main.processes.leave_processes = check
+share = main.processes.share
+def remember(model, device):
+    global model_of_this_process
+    model_of_this_process = model
+    return share(model, device)
+main.processes.share = remember
+sys.exit(main.exit_status(lambda: main.main(sys.argv[1:])))
+'''
+
+
+def test_two_processes_train_one_model(images, here):
+    (here / 'two.py').write_text(TWO)
+    done = run_module('torch.distributed.run', '--standalone', '--nproc_per_node=2', here / 'two.py',
+                      'train', '--data_root', images, '--n_epochs', 3, *SMALL, cwd=here,
+                      timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count('equal weights') == 1                    # one voice
+    assert done.stdout.count('  epoch  ') == 1
+    model = small_vae()
+    checkpoint.load_weights(program.ckpt_path, model)
+    assert sorted(os.listdir('work_dirs')) == [
+        *(['curves.jpg'] if (here / 'work_dirs/curves.jpg').exists() else []),
+        'log.csv', 'run.pth', 'samples', 'samples.gif']
+    assert len(checkpoint.load_run(program.RUN_PATH)['random_states']) == 2
+    done = run_module('dldemos.VAE.main', 'train', '--data_root', images, '--n_epochs', 3,
+                      *SMALL, '--resume', cwd=here)
+    assert done.returncode == 2
+    assert 'processes=2' in done.stderr
+
+
+def test_one_process_needs_no_torchrun():
+    assert (processes.rank(), processes.n_processes(), processes.is_first()) == (0, 1, True)
+    assert processes.collect('x') == ['x']
+    with processes.first_process_first():
+        pass
