@@ -109,7 +109,8 @@ def test_each_action_writes_its_own_picture(images, here):
                       cwd=here)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ''                                 # no bar without a terminal
-    assert re.search(r'^ *1/1 +\d\.\d+ +\d\.\d+ +\d+\.\d+ +\d\.\d+ +\d+ +00:\d\d$', done.stdout, re.M)
+    line = r'^ *1/1 +\d\.\d+ +\d\.\d+ +\d+\.\d+ +\d\.\d+ +\d+ +00:\d\d$'
+    assert re.search(line, done.stdout, re.M)
     pictures = ['work_dirs/generate.jpg', 'work_dirs/reconstruct.jpg', 'work_dirs/tmp.jpg']
     assert all(os.path.exists(picture) for picture in pictures)
     assert Image.open('work_dirs/generate.jpg').size == (8 * 66 + 2, 2 * 66 + 2)

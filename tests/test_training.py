@@ -332,9 +332,9 @@ sys.exit(main.exit_status(lambda: main.main(sys.argv[1:])))
 
 def test_two_processes_train_one_model(images, here):
     (here / 'two.py').write_text(TWO)
-    done = run_module('torch.distributed.run', '--standalone', '--nproc_per_node=2', here / 'two.py',
-                      'train', '--data_root', images, '--n_epochs', 3, *SMALL, cwd=here,
-                      timeout=100)
+    done = run_module('torch.distributed.run', '--standalone', '--nproc_per_node=2',
+                      here / 'two.py', 'train', '--data_root', images, '--n_epochs', 3,
+                      *SMALL, cwd=here, timeout=100)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count('equal weights') == 1                    # one voice
     assert done.stdout.count('  epoch  ') == 1

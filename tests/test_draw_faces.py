@@ -1,0 +1,182 @@
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from conftest import REPOSITORY
+from PIL import Image
+
+from dldemos.VAE import draw_faces
+from dldemos.VAE.draw_faces import (
+    ATTRIBUTES,
+    attributes,
+    draw_face,
+    draw_sample_faces,
+    random_factors,
+)
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def factors(**changes):
+    """A plain face, with changes."""
+    face = random_factors(random.Random(4))
+    face |= {'man': False, 'skin': 0.2, 'hair': 'brown', 'cut': 'short', 'glasses': 'none',
+             'beard': 'none', 'mood': 0.0, 'mouth_open': 0.0, 'tilt': 0.0, 'shift': (0, 0),
+             'yaw': 0.0, 'light': 0.0, 'blush': 0.0, 'lipstick': 0.0, 'age': 0.2}
+    return face | changes
+
+
+def pixels(**changes):
+    return np.asarray(draw_face(factors(**changes)), dtype=int)
+
+
+def difference(a, b, box):
+    """Mean absolute difference of two pictures within (left, top, right, bottom)."""
+    left, top, right, bottom = box
+    return np.abs(a - b)[top:bottom, left:right].mean()
+
+
+EYES, MOUTH = (60, 98, 118, 126), (70, 140, 108, 165)
+CHIN, TOP = (70, 165, 108, 182), (60, 45, 118, 75)
+
+
+def test_same_seed_same_bytes(tmp_path):
+    one = contents(draw_sample_faces(tmp_path / 'a', n_faces=6, seed=3))
+    assert contents(draw_sample_faces(tmp_path / 'b', n_faces=6, seed=3)) == one
+    other = contents(draw_sample_faces(tmp_path / 'c', n_faces=6, seed=4))
+    assert all(other[name] != one[name] for name in one)
+    fewer = contents(draw_sample_faces(tmp_path / 'd', n_faces=4, seed=3))
+    assert all(fewer[f'{i:06}.jpg'] == one[f'{i:06}.jpg'] for i in (1, 2, 3, 4))
+
+
+def test_faces_are_named_and_sized_as_celebas(tmp_path):
+    folder = draw_sample_faces(tmp_path / 'faces', n_faces=5)
+    assert sorted(contents(folder)) == [
+        *(f'{i:06}.jpg' for i in range(1, 6)), 'list_attr_sample_faces.txt']
+    for path in folder.glob('*.jpg'):
+        with Image.open(path) as image:
+            assert (image.format, image.mode, image.size) == ('JPEG', 'RGB', (178, 218))
+
+
+def test_the_attribute_list_has_celebas_layout(tmp_path):
+    folder = draw_sample_faces(tmp_path / 'faces', n_faces=30, seed=1)
+    count, header, *rows = (folder / 'list_attr_sample_faces.txt').read_text().splitlines()
+    assert int(count) == len(rows) == 30
+    assert tuple(header.split()) == ATTRIBUTES == tuple(sorted(ATTRIBUTES))
+    for i, row in enumerate(rows, 1):
+        name, *values = row.split()
+        assert name == f'{i:06}.jpg'
+        expected = attributes(random_factors(random.Random(f'1/{i}')))
+        assert [int(value) == 1 for value in values] == list(expected.values())
+        assert set(values) <= {'1', '-1'}
+
+
+def test_every_attribute_has_both_values():
+    many = [attributes(random_factors(random.Random(i))) for i in range(1500)]
+    for name in ATTRIBUTES:
+        assert 0.02 < sum(face[name] for face in many) / 1500 < 0.98, name
+
+
+@pytest.mark.parametrize('changes, where, elsewhere', [
+    ({'glasses': 'round'}, EYES, CHIN), ({'mood': 1.0}, MOUTH, TOP),
+    ({'mood': 0.0, 'mouth_open': 0.9}, MOUTH, TOP), ({'hair': 'blond'}, TOP, CHIN),
+    ({'beard': 'full'}, CHIN, TOP), ({'cut': 'bald'}, TOP, CHIN),
+    ({'iris': 3, 'eye_open': 1.0}, EYES, CHIN), ({'lipstick': 1.0}, MOUTH, TOP)])
+def test_a_factor_changes_what_it_names(changes, where, elsewhere):
+    plain, changed = pixels(iris=0), pixels(**{'iris': 0, **changes})
+    assert difference(plain, changed, where) > 0.8
+    assert difference(plain, changed, elsewhere) < 0.2
+
+
+def test_skin_gets_darker_along_its_factor():
+    cheeks = [pixels(skin=tone)[128:134, 64:72].mean() for tone in (0, 0.25, 0.5, 0.75, 1)]
+    assert all(a > b + 10 for a, b in zip(cheeks, cheeks[1:]))
+
+
+def test_the_pose_moves_the_face():
+    assert difference(pixels(), pixels(shift=(4, 0)), EYES) > 3
+    assert difference(pixels(), pixels(tilt=8.0), EYES) > 3
+
+
+def test_a_folder_that_is_there_stays_as_it_is(tmp_path):
+    folder = draw_sample_faces(tmp_path / 'faces', n_faces=2)
+    before = contents(folder)
+    assert draw_sample_faces(tmp_path / 'faces', n_faces=9, seed=8) == folder
+    assert contents(folder) == before
+
+
+def test_a_stopped_drawing_is_completed(tmp_path, monkeypatch):
+    whole = contents(draw_sample_faces(tmp_path / 'whole', n_faces=8))
+    drawn = []
+
+    def stopping(face):
+        drawn.append(1)
+        if len(drawn) == 4:
+            raise KeyboardInterrupt
+        return draw_face(face)
+
+    monkeypatch.setattr(draw_faces, 'draw_face', stopping)
+    with pytest.raises(KeyboardInterrupt):
+        draw_sample_faces(tmp_path / 'faces', n_faces=8)
+    assert not (tmp_path / 'faces').exists()
+    (tmp_path / 'faces.unfinished' / '000005.jpg.1.tmp').write_bytes(b'half a face')
+    assert contents(draw_sample_faces(tmp_path / 'faces', n_faces=8)) == whole
+    assert len(drawn) == 4 + 5                              # three were there already
+    assert not (tmp_path / 'faces.unfinished').exists()
+
+
+def test_a_drawing_of_another_seed_is_not_mixed_in(tmp_path, monkeypatch):
+    monkeypatch.setattr(draw_faces, 'attribute_list', lambda *_: exec('raise KeyboardInterrupt'))
+    with pytest.raises(KeyboardInterrupt):
+        draw_sample_faces(tmp_path / 'faces', n_faces=3, seed=1)
+    monkeypatch.undo()
+    expected = contents(draw_sample_faces(tmp_path / 'two', n_faces=3, seed=2))
+    assert contents(draw_sample_faces(tmp_path / 'faces', n_faces=3, seed=2)) == expected
+
+
+DRAW = 'from dldemos.VAE.draw_faces import draw_sample_faces; draw_sample_faces("faces", {})'
+
+
+def start(cwd, n_faces):
+    return subprocess.Popen([sys.executable, '-c', DRAW.format(n_faces)], cwd=cwd,
+                            env={**os.environ, 'PYTHONPATH': str(REPOSITORY)},
+                            stderr=subprocess.PIPE)
+
+
+def test_a_killed_drawing_leaves_no_folder(tmp_path):
+    process = start(tmp_path, 100_000)
+    deadline = time.time() + 60
+    while not (tmp_path / 'faces.unfinished/000003.jpg').exists() and time.time() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (tmp_path / 'faces').exists()
+    expected = contents(draw_sample_faces(tmp_path / 'whole', n_faces=2))
+    assert contents(draw_sample_faces(tmp_path / 'faces', n_faces=2)) == expected
+
+
+def test_two_processes_at_once(tmp_path):
+    processes = [start(tmp_path, 60) for _ in range(2)]
+    for process in processes:
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 0, errors
+    expected = contents(draw_sample_faces(tmp_path / 'alone', n_faces=60))
+    assert contents(tmp_path / 'faces') == expected
+    assert sorted(os.listdir(tmp_path)) == ['alone', 'faces']
+
+
+def test_a_full_disk_leaves_no_folder(tmp_path, monkeypatch):
+    def full(*arguments, **options):
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(Image.Image, 'save', full)
+    with pytest.raises(OSError):
+        draw_sample_faces(tmp_path / 'faces', n_faces=3)
+    assert not (tmp_path / 'faces').exists()
