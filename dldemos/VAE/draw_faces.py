@@ -2,7 +2,7 @@
 
     python -m dldemos.VAE.draw_faces
 
-draws 2,000 of them into data/sample_faces/. They have the size and the alignment of CelebA
+draws 4,000 of them into data/sample_faces/. They have the size and the alignment of CelebA
 (178 x 218 pixels, eyes near (70, 112) and (108, 112)), its file names and its attribute list,
 so that they take the very same way through the loader.
 """
@@ -66,10 +66,10 @@ def random_factors(rng):
         'lipstick': rng.random() if not man and rng.random() < 0.5 else 0.0,
         'blush': rng.random() if rng.random() < 0.4 else 0.0, 'beard': beard,
         'glasses': rng.choices(('none', 'round', 'square', 'sun'), (74, 11, 11, 4))[0],
-        'frame': rng.random(), 'tilt': rng.gauss(0, 4), 'yaw': rng.uniform(-1, 1),
-        'shift': (rng.gauss(0, 1.5), rng.gauss(0, 1.5)), 'light': rng.uniform(-1, 1),
+        'frame': rng.random(), 'tilt': rng.gauss(0, 3), 'yaw': rng.uniform(-1, 1),
+        'shift': (rng.gauss(0, 1.2), rng.gauss(0, 1.2)), 'light': rng.uniform(-1, 1),
         'light_strength': rng.random(), 'background': rng.random(),
-        'background_light': rng.random(), 'background_colour': rng.random() ** 2,
+        'background_light': rng.random(), 'background_colour': rng.random(),
         'clothes': rng.random(), 'clothes_light': rng.random(),
         'neckline': rng.choice(('round', 'v', 'collar')),
     }
@@ -528,7 +528,7 @@ def lit(image, f, pen):
     return image
 
 
-def draw_sample_faces(folder='data/sample_faces', n_faces=2000, seed=0):
+def draw_sample_faces(folder='data/sample_faces', n_faces=4000, seed=0):
     """Draw `n_faces` portraits and their attribute list into `folder`, once.
 
     Face i depends on (seed, i) alone. The folder appears when all is drawn; until then the
