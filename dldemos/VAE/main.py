@@ -121,7 +121,7 @@ def train(device, dataloader, model, n_epochs=n_epochs, lr=lr, kl_weight=kl_weig
     device = torch.device(device)
     model.to(device, memory_format=torch.channels_last)
     network = processes.share(model, device)
-    optimizer = torch.optim.Adam(model.parameters(), lr)
+    optimizer = torch.optim.Adam(model.parameters(), lr, fused=True)
     n_steps = n_epochs * len(dataloader)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: lr_factor(step, n_steps, lr_schedule, warm_up))

@@ -7,7 +7,7 @@ import torch
 
 from dldemos.VAE import processes
 
-COMPILE_PAYS_FROM = 60_000       # images; compiling takes as long as some 20,000 of them
+COMPILE_PAYS_FROM = 200_000      # images: compiling takes the time of some 15,000 of them
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3    # mallopt(3)
 
 
