@@ -28,7 +28,7 @@ kl_weight = 0.00025                 # larger: better random faces; smaller: shar
 lr = 0.005                          # learning rate of Adam, at its peak
 batch_size = 16                     # images a step (and a process)
 lr_schedule = 'linear'              # up from 0 and down to 0; constant: as in the article
-warm_up = 0.2                       # share of the run in which the learning rate goes up
+warm_up = 0.5                       # share of the run in which the learning rate goes up
 
 # Model
 hiddens = (16, 32, 64, 128, 256)    # channels after each stage of the encoder
