@@ -17,31 +17,12 @@ from pathlib import Path
 
 import PIL
 import torch
-from PIL import Image
-from torch.utils.data import DataLoader, Dataset
-from torchvision import transforms
+from plain import PlainDataset
+from torch.utils.data import DataLoader
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from dldemos.VAE.load_celebA import CelebADataset, batches  # noqa: E402
 from dldemos.VAE.speed import keep_freed_memory  # noqa: E402
-
-
-class PlainDataset(Dataset):
-    """The article's way: open, crop, resize and convert at every access."""
-
-    def __init__(self, root, n_images):
-        self.root = root
-        self.names = sorted(os.listdir(root))[:n_images]
-        self.transform = transforms.Compose([transforms.CenterCrop(168),
-                                             transforms.Resize((64, 64)),
-                                             transforms.ToTensor()])
-
-    def __len__(self):
-        return len(self.names)
-
-    def __getitem__(self, index):
-        image = Image.open(os.path.join(self.root, self.names[index])).convert('RGB')
-        return self.transform(image)
 
 
 def images_per_second(loader, passes):

@@ -43,6 +43,7 @@ def test_options_have_the_type_of_their_setting():
     (['--lr', 'nan'], 'lr must be a number above 0'),
     (['--lr', 'fast'], 'lr must be a number'),
     (['--kl_weight', '-0.1'], 'kl_weight must be a number of at least 0'),
+    (['--adam_betas', '0.9'], 'adam_betas must be two numbers'),
     (['--hiddens', '16,x'], 'hiddens must be whole numbers'),
     (['--data_root', ''], 'data_root must not be empty'),
     (['--n_epochs'], 'n_epochs: expected one argument')])

@@ -44,6 +44,18 @@ def widths(text):
                          'as in 16,32,64,128,256') from None
 
 
+def betas(text):
+    """A check: '0.9,0.999' -> (0.9, 0.999)."""
+    parts = text.strip('()[] ').split(',')
+    try:
+        values = tuple(float(part) for part in parts)
+    except ValueError:
+        values = ()
+    if len(values) != 2 or not all(0 <= value < 1 for value in values):
+        raise ValueError('must be two numbers from 0 to below 1, as in 0.9,0.999')
+    return values
+
+
 def one_of(*words):
     """A check: text -> one of these words."""
     def check(text):
@@ -73,6 +85,7 @@ OPTIONS = {
     'kl_weight': (number(0), 'weight of the KL divergence in the loss'),
     'lr': (number(0, above=True, most=1), 'learning rate of Adam'),
     'batch_size': (whole_number(1), 'images a step (and a process)'),
+    'adam_betas': (betas, 'how long Adam remembers gradients, and their squares'),
     'lr_schedule': (one_of('linear', 'constant'), 'linear: the learning rate goes up, then '
                                                   'down to 0; constant: as in the article'),
     'warm_up': (number(0, most=1), 'share of the run in which the learning rate goes up'),

@@ -27,6 +27,7 @@ n_epochs = 10                       # passes over the training images
 kl_weight = 0.00025                 # larger: better random faces; smaller: sharper copies
 lr = 0.005                          # learning rate of Adam, at its peak
 batch_size = 16                     # images a step (and a process)
+adam_betas = (0.9, 0.999)           # how long Adam remembers gradients, and their squares
 lr_schedule = 'linear'              # up from 0 and down to 0; constant: as in the article
 warm_up = 0.5                       # share of the run in which the learning rate goes up
 
@@ -52,8 +53,9 @@ recipe = 'default'                  # or one of these, instead of what stands ab
 RECIPES = {
     'default': {},
     'article': {'n_epochs': 10, 'kl_weight': 0.00025, 'lr': 0.005, 'batch_size': 16,
-                'lr_schedule': 'constant', 'held_out': 0.0},
-    'quick': {'n_epochs': 4, 'lr': 0.005, 'batch_size': 64, 'lr_schedule': 'linear'},
+                'lr_schedule': 'constant', 'adam_betas': (0.9, 0.999), 'held_out': 0.0},
+    'quick': {'n_epochs': 5, 'lr': 0.005, 'batch_size': 64, 'lr_schedule': 'linear',
+              'warm_up': 0.3, 'adam_betas': (0.8, 0.99)},
 }
 
 # What the program can do, in the order in which it does it
@@ -104,7 +106,7 @@ def lr_factor(step, n_steps, lr_schedule=lr_schedule, warm_up=warm_up):
 
 def train(device, dataloader, model, n_epochs=n_epochs, lr=lr, kl_weight=kl_weight,
           lr_schedule=lr_schedule, warm_up=warm_up, compile=compile, ckpt_path=ckpt_path,
-          held_out=None, resume=resume, settings=None):
+          held_out=None, resume=resume, settings=None, adam_betas=adam_betas):
     """Fit `model` to the images (N, 3, 64, 64) of `dataloader`.
 
     At the end of each epoch the weights go to `ckpt_path`, and the whole state of the run to
@@ -121,13 +123,13 @@ def train(device, dataloader, model, n_epochs=n_epochs, lr=lr, kl_weight=kl_weig
     device = torch.device(device)
     model.to(device, memory_format=torch.channels_last)
     network = processes.share(model, device)
-    optimizer = torch.optim.Adam(model.parameters(), lr, fused=True)
+    optimizer = torch.optim.Adam(model.parameters(), lr, adam_betas, fused=True)
     n_steps = n_epochs * len(dataloader)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: lr_factor(step, n_steps, lr_schedule, warm_up))
     parts = {'model': model, 'optimizer': optimizer, 'schedule': schedule}
     settings = {**(settings or {}), 'n_epochs': n_epochs, 'lr': lr, 'kl_weight': kl_weight,
-                'lr_schedule': lr_schedule, 'warm_up': warm_up,
+                'lr_schedule': lr_schedule, 'warm_up': warm_up, 'adam_betas': tuple(adam_betas),
                 'processes': processes.n_processes(), 'steps': n_steps}
     rows = checkpoint.start_run(RUN_PATH, parts, settings, device, resume)
     step_loss = compile_loss(compute_loss, network, dataloader, device, n_epochs, compile)
@@ -288,7 +290,8 @@ def main(argv=None):
             train(device, dataloader, model, settings.n_epochs, settings.lr,
                   settings.kl_weight, settings.lr_schedule, settings.warm_up,
                   settings.compile, settings.ckpt_path, held_out, settings.resume,
-                  {name: getattr(settings, name) for name in RUN_SETTINGS})
+                  {name: getattr(settings, name) for name in RUN_SETTINGS},
+                  settings.adam_betas)
         except KeyboardInterrupt:
             print(checkpoint.how_to_go_on(RUN_PATH))
             raise

@@ -1,0 +1,154 @@
+"""Training speed and time to quality: the article's program against this one, in one run.
+
+    python benchmarks/train.py data/celebA/img_align_celeba
+
+1. Images/s with data loading: the plain loop (decode each time, constant learning rate), then
+   this program's epochs, and the share of the floor that this machine's matrix product sets.
+2. Time to quality: the plain recipe's lowest held-out loss at the end of an epoch and the time
+   that it took; then `--recipe quick` and the default as a user starts them, in a process of
+   their own, with import, decoding and saving.
+"""
+import argparse
+import csv
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from plain import plain_epoch
+
+REPOSITORY = Path(__file__).absolute().parents[1]
+sys.path.insert(0, str(REPOSITORY))
+from dldemos.VAE import main as program  # noqa: E402
+from dldemos.VAE.load_celebA import CelebADataset, batches, split  # noqa: E402
+from dldemos.VAE.model import VAE  # noqa: E402
+from dldemos.VAE.speed import compile_loss, keep_freed_memory  # noqa: E402
+
+FLOPS_PER_IMAGE = 85.5e6         # forward and backward, multiplications and additions
+
+
+def show(values):
+    return f'{statistics.median(values):,.0f} ({min(values):,.0f} - {max(values):,.0f})'
+
+
+def floor():
+    """Images/s at which the model's arithmetic runs as fast as a large matrix product."""
+    a = torch.rand(2048, 2048)
+    times = []
+    for _ in range(8):
+        start = time.perf_counter()
+        a @ a
+        times.append(time.perf_counter() - start)
+    return 2 * 2048**3 / statistics.median(times[2:]) / FLOPS_PER_IMAGE
+
+
+def plain_speed(root, n_images, batch_size):
+    torch.manual_seed(0)
+    model = VAE()
+    optimizer = torch.optim.Adam(model.parameters(), 0.005)
+    start = time.perf_counter()
+    plain_epoch(model, optimizer, root, n_images, batch_size)
+    return n_images / (time.perf_counter() - start)
+
+
+def own_epochs(root, n_images, batch_size, compile, repeats):
+    """Images/s of whole epochs, after one for warm-up, and the seconds of compiling."""
+    torch.manual_seed(0)
+    device = torch.device('cpu')
+    model = VAE().to(memory_format=torch.channels_last)
+    optimizer = torch.optim.Adam(model.parameters(), 0.005, fused=True)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
+    dataloader = batches(CelebADataset(root, n_images=n_images), batch_size)
+    start = time.perf_counter()
+    step_loss = compile_loss(program.compute_loss, model, dataloader, device, 1, compile)
+    compiling = time.perf_counter() - start
+    speeds = [program.train_epoch(device, dataloader, model, step_loss, optimizer, schedule,
+                                  0.00025, epoch)['images_per_second']
+              for epoch in range(1, repeats + 2)]
+    return speeds[1:], compiling
+
+
+def speeds(root, batch_sizes, repeats, n_images=3200):
+    limit = floor()
+    print(f'floor set by a 2048 x 2048 matrix product: {limit:,.0f} images/s')
+    plain = {b: [plain_speed(root, n_images, b) for _ in range(repeats)] for b in batch_sizes}
+    keep_freed_memory()          # after the plain program, which has none of it
+    for batch_size in batch_sizes:
+        base = statistics.median(plain[batch_size])
+        print(f'batch {batch_size}: plain program {show(plain[batch_size])} images/s, '
+              f'{base / limit:.0%} of the floor')
+        for compile in ('off', 'on'):
+            own, seconds = own_epochs(root, n_images, batch_size, compile, repeats)
+            middle = statistics.median(own)
+            note = f' after {seconds:.0f} s of compiling' if compile == 'on' else ''
+            print(f'batch {batch_size}: this one, compile {compile}: {show(own)} images/s, '
+                  f'{middle / base:.2f}x, {middle / limit:.0%} of the floor{note}', flush=True)
+
+
+def plain_quality(root, seed, n_epochs=10):
+    """(seconds of training, held-out loss) at the end of each epoch of the plain recipe."""
+    torch.manual_seed(seed)
+    dataset = CelebADataset(root)
+    seen, unseen = split(dataset, 0.1)
+    held_out = batches(unseen, 64, shuffle=False)
+    model = VAE()
+    optimizer = torch.optim.Adam(model.parameters(), 0.005)
+    seconds, results = 0.0, []
+    for _ in range(n_epochs):
+        start = time.perf_counter()
+        plain_epoch(model, optimizer, root, len(seen))
+        seconds += time.perf_counter() - start
+        results.append((seconds, program.average_loss(torch.device('cpu'), held_out, model)[0]))
+    return results
+
+
+def own_quality(root, seed, *options):
+    """(seconds of the whole command, held-out loss at its end), with no cache to start from."""
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        subprocess.run([sys.executable, '-m', 'dldemos.VAE.main', 'train', '--data_root', root,
+                        '--cache_dir', folder, '--seed', str(seed), *options],
+                       cwd=folder, check=True, stdout=subprocess.DEVNULL,
+                       env={**os.environ, 'PYTHONPATH': str(REPOSITORY)})
+        seconds = time.perf_counter() - start
+        with open(Path(folder) / 'work_dirs/log.csv') as file:
+            rows = list(csv.DictReader(file))
+    return seconds, float(rows[-1]['held_out_loss'])
+
+
+def qualities(root, seeds):
+    print('seed  plain: best held-out (epoch, s)    quick: held-out (s, ratio)    '
+          'default: held-out (s, change)')
+    for seed in range(seeds):
+        plain = plain_quality(root, seed)
+        best_seconds, best = min(plain, key=lambda result: result[1])
+        epoch = plain.index((best_seconds, best)) + 1
+        quick_seconds, quick = own_quality(root, seed, '--recipe', 'quick')
+        own_seconds, own = own_quality(root, seed)
+        print(f'{seed:>4}  {best:.5f} ({epoch}, {best_seconds:.0f})    '
+              f'{quick:.5f} ({quick_seconds:.0f}, {best_seconds / quick_seconds:.1f}x)    '
+              f'{own:.5f} ({own_seconds:.0f}, {own / best - 1:+.1%})', flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('root')
+    parser.add_argument('--repeats', type=int, default=3)
+    parser.add_argument('--seeds', type=int, default=3, help='0 leaves part 2 out')
+    args = parser.parse_args()
+    root = str(Path(args.root).absolute())
+    print(f'{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, '
+          f'torch {torch.__version__}; median (lowest - highest)')
+    if args.repeats:
+        speeds(root, (16, program.RECIPES['quick']['batch_size']), args.repeats)
+    if args.seeds:
+        qualities(root, args.seeds)
+
+
+if __name__ == '__main__':
+    main()
