@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -65,7 +66,8 @@ def own_epochs(root, n_images, batch_size, compile, repeats):
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
     dataloader = batches(CelebADataset(root, n_images=n_images), batch_size)
     start = time.perf_counter()
-    step_loss = compile_loss(program.compute_loss, model, dataloader, device, 1, compile)
+    step_loss = compile_loss(partial(program.compute_loss, kl_weight=0.00025), model,
+                             dataloader, device, 1, compile)
     compiling = time.perf_counter() - start
     speeds = [program.train_epoch(device, dataloader, model, step_loss, optimizer, schedule,
                                   0.00025, epoch)['images_per_second']

@@ -56,6 +56,11 @@ def betas(text):
     return values
 
 
+def number_or_auto(text):
+    """A check: 'auto', or a number of at least 0."""
+    return text if text == 'auto' else number(0)(text)
+
+
 def one_of(*words):
     """A check: text -> one of these words."""
     def check(text):
@@ -82,7 +87,8 @@ def name(text):
 # name: (the check that turns its text into a value, what it means)
 OPTIONS = {
     'n_epochs': (whole_number(1), 'passes over the training images'),
-    'kl_weight': (number(0), 'weight of the KL divergence in the loss'),
+    'kl_weight': (number_or_auto, 'weight of the KL divergence in the loss; auto: that of the '
+                                  'best decoder variance, as training goes'),
     'lr': (number(0, above=True, most=1), 'learning rate of Adam'),
     'batch_size': (whole_number(1), 'images a step (and a process)'),
     'adam_betas': (betas, 'how long Adam remembers gradients, and their squares'),
@@ -99,6 +105,9 @@ OPTIONS = {
     'held_out': (number(0, most=0.9), 'share of the images, the last by name, not trained on'),
     'cache_dir': (name, 'folder for the decoded images; unless given, beside the images'),
     'n_samples': (whole_number(1), 'faces that generate draws'),
+    'prior': (one_of('normal', 'gaussian', 'flow'), 'where random codes come from: N(0, I), or '
+                                                    'a distribution fitted to the codes of the '
+                                                    'training images'),
     'seed': (whole_number(0), 'of everything random: same seed, same run'),
     'device': (name, 'auto, cpu, cuda, cuda:1, mps ...; auto takes the fastest there is'),
     'compile': (one_of('on', 'off', 'auto'), 'compile the training step; auto: where a run is '

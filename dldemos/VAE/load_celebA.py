@@ -34,6 +34,7 @@ class CelebADataset(Dataset):
     """
 
     def __init__(self, root, img_shape=(64, 64), crop=168, n_images=None, cache_dir=None):
+        self.root = root
         self.img_shape = tuple(img_shape)
         self.cache, names = cached_images(root, self.img_shape, crop, cache_dir)
         self.n_cached = len(names)

@@ -7,24 +7,27 @@
 """
 import sys
 import time
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from dldemos.VAE import checkpoint, processes, progress
+from dldemos.VAE import checkpoint, latent, processes, progress
 from dldemos.VAE.command_line import as_text, parse
 from dldemos.VAE.errors import UserError, exit_status
+from dldemos.VAE.evaluate import evaluate
 from dldemos.VAE.load_celebA import CelebADataset, batches, find_images, split
 from dldemos.VAE.model import VAE
 from dldemos.VAE.pictures import grid, labelled_rows, pairs, save_picture
+from dldemos.VAE.prior import PRIORS, fitted_prior, sample_codes
 from dldemos.VAE.speed import compile_loss, keep_freed_memory
 
 # Hyperparameters. Edit them here, or give them as options: --n_epochs 2
 
 # Training
 n_epochs = 10                       # passes over the training images
-kl_weight = 0.00025                 # larger: better random faces; smaller: sharper copies
+kl_weight = 0.00025                 # larger: better random faces; smaller: sharper; or 'auto'
 lr = 0.005                          # learning rate of Adam, at its peak
 batch_size = 16                     # images a step (and a process)
 adam_betas = (0.9, 0.999)           # how long Adam remembers gradients, and their squares
@@ -42,6 +45,7 @@ n_images = None                     # use the first so many; None: all
 held_out = 0.1                      # share not trained on; CelebA as a whole: its test split
 cache_dir = None                    # folder for decoded images; None: beside the images
 n_samples = 64                      # faces that generate draws
+prior = 'normal'                    # where random codes come from; gaussian, flow: fitted ones
 
 # Run
 seed = 0                            # of everything random
@@ -54,8 +58,8 @@ RECIPES = {
     'default': {},
     'article': {'n_epochs': 10, 'kl_weight': 0.00025, 'lr': 0.005, 'batch_size': 16,
                 'lr_schedule': 'constant', 'adam_betas': (0.9, 0.999), 'held_out': 0.0},
-    'quick': {'n_epochs': 5, 'lr': 0.005, 'batch_size': 64, 'lr_schedule': 'linear',
-              'warm_up': 0.3, 'adam_betas': (0.8, 0.99)},
+    'quick': {'n_epochs': 4, 'lr': 0.005, 'batch_size': 32, 'lr_schedule': 'linear',
+              'warm_up': 0.5, 'adam_betas': (0.8, 0.99)},
 }
 
 # What the program can do, in the order in which it does it
@@ -63,6 +67,10 @@ ACTIONS = {
     'train': 'fit the model to the images',
     'reconstruct': 'draw images beside what the model makes of their codes',
     'generate': 'draw faces from random codes',
+    'interpolate': 'draw walks between faces, and between random codes',
+    'traverse': 'draw a face while one dimension of its code changes',
+    'attributes': 'add glasses, a smile ... to faces, by directions in the code space',
+    'evaluate': 'print figures of the model on images not trained on',
 }
 
 RUN_PATH = 'work_dirs/run.pth'      # the whole state of a run, for --resume
@@ -84,6 +92,7 @@ def loss_fn(y, y_hat, mean, logvar, kl_weight=kl_weight, return_terms=False):
     Args:
         y, y_hat: images and decoded images, (N, 3, 64, 64).
         mean, logvar: the codes' distributions, (N, latent_dim).
+        kl_weight: a number, or 'auto': that of the best decoder variance for this batch.
 
     Returns:
         The loss; with return_terms, (loss, reconstruction, kl). The reconstruction is the
@@ -92,8 +101,21 @@ def loss_fn(y, y_hat, mean, logvar, kl_weight=kl_weight, return_terms=False):
     """
     reconstruction = F.mse_loss(y_hat, y)
     kl = kl_divergence(mean, logvar).mean()
+    if kl_weight == 'auto':
+        kl_weight = calibrated_kl_weight(reconstruction.detach(), y[0].numel())
     loss = reconstruction + kl_weight * kl
     return (loss, reconstruction, kl) if return_terms else loss
+
+
+def calibrated_kl_weight(reconstruction, n_values):
+    """The kl_weight at which the loss is the negative ELBO of the best Gaussian decoder.
+
+    With variance s, -log N(y; y_hat, s) of the n_values of an image is n_values / 2s times the
+    mean squared error, and a constant; the best s is that error itself. Scaled to the mean
+    squared error, the KL divergence gets the weight 2s / n_values. Rybkin, Daniilidis and
+    Levine, "Simple and Effective VAE Training with Calibrated Decoders" (sigma-VAE), 2021.
+    """
+    return 2 * reconstruction / n_values
 
 
 def lr_factor(step, n_steps, lr_schedule=lr_schedule, warm_up=warm_up):
@@ -132,7 +154,8 @@ def train(device, dataloader, model, n_epochs=n_epochs, lr=lr, kl_weight=kl_weig
                 'lr_schedule': lr_schedule, 'warm_up': warm_up, 'adam_betas': tuple(adam_betas),
                 'processes': processes.n_processes(), 'steps': n_steps}
     rows = checkpoint.start_run(RUN_PATH, parts, settings, device, resume)
-    step_loss = compile_loss(compute_loss, network, dataloader, device, n_epochs, compile)
+    step_loss = compile_loss(partial(compute_loss, kl_weight=kl_weight), network, dataloader,
+                             device, n_epochs, compile)
 
     progress.print_header()
     start = time.time() - (rows[-1]['seconds'] if rows else 0)
@@ -149,6 +172,7 @@ def train(device, dataloader, model, n_epochs=n_epochs, lr=lr, kl_weight=kl_weig
             progress.show_epoch(rows, n_epochs, model, device)
     if processes.is_first():
         progress.show_run(rows)
+    print(f'kl_weight at the end: {rows[-1]["kl_weight"]:.3g}')
     print(f'weights: {ckpt_path}')
 
 
@@ -164,7 +188,7 @@ def train_epoch(device, dataloader, network, step_loss, optimizer, schedule, kl_
     bar = tqdm(dataloader, leave=False, disable=None if processes.is_first() else True)
     for step, images in enumerate(bar, 1):
         images = images.to(device, memory_format=torch.channels_last)
-        loss, reconstruction, kl = step_loss(network, images, kl_weight)
+        loss, reconstruction, kl = step_loss(network, images)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -178,8 +202,11 @@ def train_epoch(device, dataloader, network, step_loss, optimizer, schedule, kl_
             bar.set_postfix(loss=f'{totals[0] / totals[3]:.4f}', refresh=False)
     stop_if_nan(steps_before, good_steps, step, network)
     *sums, n_images = processes.add_up(totals).tolist()
-    return {'epoch': epoch, **named_losses([total / n_images for total in sums]),
-            'kl_weight': kl_weight, 'lr': schedule.get_last_lr()[0],
+    losses = [total / n_images for total in sums]
+    if kl_weight == 'auto':
+        kl_weight = calibrated_kl_weight(losses[1], images[0].numel())
+    return {'epoch': epoch, **named_losses(losses), 'kl_weight': kl_weight,
+            'lr': schedule.get_last_lr()[0],
             'images_per_second': n_images / (time.time() - start)}
 
 
@@ -240,11 +267,12 @@ def reconstruct(device, dataloader, model, n_images=16):
 
 
 @torch.no_grad()
-def generate(device, model, n_samples=n_samples):
-    """Draw faces that the model decodes from codes of N(0, I)."""
+def generate(device, model, n_samples=n_samples, code=None, prior='normal'):
+    """Draw faces that the model decodes from codes of N(0, I), or from the given codes."""
     model.to(device).eval()
-    faces = model.sample(device, n_samples)
-    save_picture(grid(faces, columns=8), 'work_dirs/generate.jpg')
+    faces = model.sample(device, n_samples) if code is None else model.decode(code.to(device))
+    name = 'generate' if prior == 'normal' else f'generate_{prior}'
+    save_picture(grid(faces, columns=8), f'work_dirs/{name}.jpg')
 
 
 def choose_device(name):
@@ -261,6 +289,25 @@ def choose_device(name):
                         f'({str(error).splitlines()[0]}): try --device auto') from error
 
 
+def open_images(settings):
+    """All images of the settings, the ones to train on, and the held-out ones."""
+    with processes.first_process_first():
+        dataset = CelebADataset(find_images(settings.data_root), crop=settings.crop,
+                                n_images=settings.n_images, cache_dir=settings.cache_dir)
+    return (dataset, *split(dataset, settings.held_out))
+
+
+def draw_codes(settings, device, model, prior, n):
+    """Codes (n, latent_dim) of a prior; to fit one to the weights it opens the images."""
+    def encode():
+        _, seen, _ = open_images(settings)
+        return latent.encode_all(model.to(device), device, batches(seen, 64, shuffle=False))
+
+    torch.manual_seed(settings.seed)           # the same faces, trained in this run or not
+    fitted = None if prior == 'normal' else fitted_prior(prior, settings.ckpt_path, encode)
+    return sample_codes(prior, fitted, n, model.latent_dim).to(device)
+
+
 def main(argv=None):
     actions, settings = parse(argv, ACTIONS, RECIPES, defaults=globals())
     keep_freed_memory()
@@ -275,17 +322,14 @@ def main(argv=None):
         raise UserError(error) from error
     if 'train' not in actions:
         checkpoint.load_weights(settings.ckpt_path, model)
-    if 'train' in actions or 'reconstruct' in actions:
-        with processes.first_process_first():
-            dataset = CelebADataset(find_images(settings.data_root), crop=settings.crop,
-                                    n_images=settings.n_images, cache_dir=settings.cache_dir)
-        seen, unseen = split(dataset, settings.held_out)
-        dataloader = batches(seen, settings.batch_size, seed=settings.seed,
-                             rank=processes.rank(), n_processes=processes.n_processes())
-        held_out = batches(unseen, 64, shuffle=False) if len(unseen) else None
+    if actions != ['generate']:
+        dataset, seen, unseen = open_images(settings)
 
     if 'train' in actions:
         torch.manual_seed(settings.seed + processes.rank())
+        dataloader = batches(seen, settings.batch_size, seed=settings.seed,
+                             rank=processes.rank(), n_processes=processes.n_processes())
+        held_out = batches(unseen, 64, shuffle=False) if len(unseen) else None
         try:
             train(device, dataloader, model, settings.n_epochs, settings.lr,
                   settings.kl_weight, settings.lr_schedule, settings.warm_up,
@@ -299,11 +343,28 @@ def main(argv=None):
     processes.leave_processes()
     if not first:
         return
+
+    if actions != ['generate']:                # faces to look at: of those not trained on
+        shown = batches(unseen if len(unseen) else seen, 64, seed=settings.seed)
     if 'reconstruct' in actions:
-        reconstruct(device, held_out or dataloader, model)
+        reconstruct(device, shown, model)
     if 'generate' in actions:
-        torch.manual_seed(settings.seed)           # the same faces, trained in this run or not
-        generate(device, model, settings.n_samples)
+        code = draw_codes(settings, device, model, settings.prior, settings.n_samples)
+        generate(device, model, code=code, prior=settings.prior)
+    if 'interpolate' in actions:
+        latent.interpolate(device, model, next(iter(shown)), seed=settings.seed)
+    if 'traverse' in actions:
+        latent.traverse(device, model, next(iter(shown)))
+    if 'attributes' in actions:
+        names = [dataset.names[i] for i in seen.indices]
+        known = latent.read_attributes(find_images(settings.data_root), names)
+        mean, _ = latent.encode_all(model.to(device), device, batches(seen, 64, shuffle=False))
+        directions = latent.attribute_directions(mean, known)
+        latent.draw_attributes(device, model, next(iter(shown)), directions)
+    if 'evaluate' in actions:
+        evaluate(device, model, batches(unseen if len(unseen) else seen, 64, shuffle=False),
+                 settings.kl_weight, {prior: partial(draw_codes, settings, device, model, prior)
+                                      for prior in PRIORS})
 
 
 if __name__ == '__main__':

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from dldemos.VAE.files import whole_file
-from dldemos.VAE.pictures import grid
+from dldemos.VAE.pictures import grid, save_animation
 
 COLUMNS = ('epoch', 'loss', 'reconstruction', 'kl', 'held_out_loss', 'held_out_reconstruction',
            'held_out_kl', 'kl_weight', 'lr', 'images_per_second', 'seconds')
@@ -37,7 +37,7 @@ def show_epoch(rows, n_epochs, model, device):
 def show_run(rows):
     """Draw the curves of a whole run, and the animation of its samples."""
     save_curves(rows)
-    save_animation(len(rows))
+    join_samples(len(rows))
 
 
 def write_log(rows, path='work_dirs/log.csv'):
@@ -64,16 +64,12 @@ def remove_samples():
         path.unlink()
 
 
-def save_animation(n_epochs, path='work_dirs/samples.gif'):
-    """Join the samples of all epochs to an animated GIF that holds its last frame."""
+def join_samples(n_epochs, path='work_dirs/samples.gif'):
+    """Join the samples of all epochs to an animated GIF that rests on its last frame."""
     paths = [SAMPLES / f'epoch_{epoch:04}.jpg' for epoch in range(1, n_epochs + 1)]
     frames = [Image.open(p).convert('RGB') for p in paths if p.exists()]
-    if not frames:
-        return
-    with whole_file(path) as file:
-        frames[0].save(file, 'GIF', save_all=True, append_images=frames[1:], loop=0,
-                       duration=[200] * (len(frames) - 1) + [2000])
-    print(f'picture: {path}')
+    if frames:
+        save_animation(frames, path, [200] * (len(frames) - 1) + [2000])
 
 
 def save_curves(rows, path='work_dirs/curves.jpg'):

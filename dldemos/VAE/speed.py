@@ -26,7 +26,7 @@ def keep_freed_memory():
 
 
 def compile_loss(compute_loss, network, dataloader, device, n_epochs, how='auto'):
-    """A compiled version of compute_loss(network, images, kl_weight), where that pays.
+    """A compiled version of compute_loss(network, images), where that pays.
 
     The network's statistics and the random state are left as they are. Batches of another
     shape than the first, as the last of an epoch may be, are not compiled for.
@@ -54,7 +54,7 @@ def compile_loss(compute_loss, network, dataloader, device, n_epochs, how='auto'
     network.train()
     try:
         with torch.random.fork_rng():
-            compiled(network, example, 0.0)[0].backward()
+            compiled(network, example)[0].backward()
     except Exception as error:         # a compiler can be absent or fail in any way
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         print(f'no compiler here, training goes on without ({reason[:120]})')
@@ -65,7 +65,6 @@ def compile_loss(compute_loss, network, dataloader, device, n_epochs, how='auto'
             value.copy_(statistics[name])
     print(f'compiled in {time.time() - start:.0f} s')
 
-    def step_loss(network, images, kl_weight):
-        function = compiled if images.shape == shape else compute_loss
-        return function(network, images, kl_weight)
+    def step_loss(network, images):
+        return (compiled if images.shape == shape else compute_loss)(network, images)
     return step_loss

@@ -1,0 +1,126 @@
+"""Where random codes come from: N(0, I), or a distribution fitted to the codes of images.
+
+Training pulls the codes toward N(0, I), as strongly as kl_weight says. Where it pulls weakly
+they end up elsewhere, and codes of N(0, I) decode to faces that no image has. Fitting a second
+model to the codes mends that without touching the decoder; Stable Diffusion does the same on
+a larger scale, with a diffusion model on the codes of an autoencoder.
+"""
+import hashlib
+from pathlib import Path
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from dldemos.VAE.files import whole_file
+
+PRIORS = ('normal', 'gaussian', 'flow')
+FORMAT = 'dldemos.VAE prior 1'
+
+
+class Velocity(nn.Module):
+    """A small network: codes (N, latent_dim) and times (N, 1) -> velocities (N, latent_dim)."""
+
+    def __init__(self, latent_dim, width=512):
+        super().__init__()
+        self.frequencies = nn.Parameter(torch.arange(1, 17) * torch.pi / 2, requires_grad=False)
+        self.layers = nn.Sequential(
+            nn.Linear(latent_dim + 32, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(),
+            nn.Linear(width, width), nn.SiLU(), nn.Linear(width, latent_dim))
+
+    def forward(self, code, time):
+        waves = time * self.frequencies
+        return self.layers(torch.cat([code, waves.sin(), waves.cos()], dim=1))
+
+
+def fit_gaussian(mean, logvar):
+    """The mean and the Cholesky factor of the covariance of all images' codes together.
+
+    mean, logvar: (N, latent_dim). The codes' covariance is that of their means plus the mean
+    of their variances.
+    """
+    covariance = torch.cov(mean.T) + torch.diag(logvar.exp().mean(0))
+    return {'mean': mean.mean(0), 'factor': torch.linalg.cholesky(covariance)}
+
+
+@torch.enable_grad()
+def fit_flow(mean, logvar, n_steps=1500, batch_size=512, lr=1e-3):
+    """A network whose flow carries N(0, I) to the codes of the images.
+
+    Flow matching (Lipman, Chen, Ben-Hamu, Nickel and Le, "Flow Matching for Generative
+    Modeling", 2023): on the straight line from noise to a code, at a random time, the network
+    learns the line's direction. mean, logvar: (N, latent_dim).
+    """
+    shift, scale = mean.mean(0), (mean.var(0) + logvar.exp().mean(0)).sqrt()
+    network = Velocity(mean.shape[1])
+    optimizer = torch.optim.Adam(network.parameters(), lr, fused=True)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, n_steps)
+    average = torch.optim.swa_utils.AveragedModel(
+        network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.995))
+    for _ in tqdm(range(n_steps), desc='fitting the prior', leave=False, disable=None):
+        chosen = torch.randint(len(mean), (batch_size,))
+        code = mean[chosen] + torch.exp(logvar[chosen] / 2) * torch.randn_like(mean[chosen])
+        code = (code - shift) / scale
+        noise, time = torch.randn_like(code), torch.rand(batch_size, 1)
+        velocity = network((1 - time) * noise + time * code, time)
+        loss = (velocity - (code - noise)).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        average.update_parameters(network)
+    return {'shift': shift, 'scale': scale, **average.module.state_dict()}
+
+
+@torch.no_grad()
+def sample_codes(prior, fitted, n_samples, latent_dim, n_steps=40):
+    """Codes (n_samples, latent_dim) of a prior: 'normal', or what fit_... returned for it."""
+    code = torch.randn(n_samples, latent_dim)
+    if prior == 'normal':
+        return code
+    if prior == 'gaussian':
+        return fitted['mean'] + code @ fitted['factor'].T
+    network = Velocity(latent_dim, width=fitted['layers.0.weight'].shape[0])
+    network.load_state_dict({name: value for name, value in fitted.items()
+                             if name not in ('shift', 'scale')})
+    for step in range(n_steps):                         # Heun's method, from noise to codes
+        time = torch.full((n_samples, 1), step / n_steps)
+        first = network(code, time)
+        second = network(code + first / n_steps, time + 1 / n_steps)
+        code = code + (first + second) / (2 * n_steps)
+    return fitted['shift'] + fitted['scale'] * code
+
+
+def fitted_prior(prior, ckpt_path, encode):
+    """The fitted prior of a file of weights: the one beside it, or a new one.
+
+    Args:
+        prior: 'gaussian' or 'flow'.
+        ckpt_path: the weights; the prior lies beside them as <name>.prior.pth, and is fitted
+            anew when they have changed.
+        encode: a function without arguments -> mean and logvar (N, latent_dim) of the
+            training images' codes; called only where a prior has to be fitted.
+    """
+    path = Path(ckpt_path).with_suffix('.prior.pth')
+    of_weights = hashlib.sha256(Path(ckpt_path).read_bytes()).hexdigest()
+    saved = read(path)
+    if saved.get('weights') != of_weights:
+        saved = {'format': FORMAT, 'weights': of_weights}
+    if prior not in saved:
+        print(f'fitting the prior to the codes of the training images: {path}', flush=True)
+        saved[prior] = {'gaussian': fit_gaussian, 'flow': fit_flow}[prior](*encode())
+        with whole_file(path) as file:
+            torch.save(saved, file)
+    return saved[prior]
+
+
+def read(path):
+    """The fitted priors in a file; empty where there is none that this program wrote."""
+    if not path.is_file():
+        return {}
+    try:
+        saved = torch.load(path, map_location='cpu', weights_only=True)
+    except Exception as error:  # a damaged file can fail in any way
+        print(f'{path} is damaged and is made anew ({type(error).__name__})')
+        return {}
+    return saved if isinstance(saved, dict) and saved.get('format') == FORMAT else {}
