@@ -20,14 +20,18 @@ def make_image(index, size=(178, 218), mode='RGB'):
     return image.convert(mode)
 
 
-@pytest.fixture
-def images(tmp_path):
-    """A folder of ten images of CelebA's size."""
-    folder = tmp_path / 'images'
+def save_images(folder):
+    """Ten images of CelebA's size, named as its own."""
     folder.mkdir()
     for i in range(1, 11):
         make_image(i).save(folder / f'{i:06}.jpg', quality=92)
     return folder
+
+
+@pytest.fixture
+def images(tmp_path):
+    """A folder of ten images of CelebA's size."""
+    return save_images(tmp_path / 'images')
 
 
 @pytest.fixture

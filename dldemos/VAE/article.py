@@ -26,7 +26,7 @@ from dldemos.VAE.speed import keep_freed_memory
 
 FOLDER = Path('work_dirs/article')
 N_FEW, N_MORE, N_HELD_OUT = 300, 1200, 300     # images: to overfit, for the sweep, held out
-FEW_EPOCHS, SWEEP_EPOCHS = 45, 6
+FEW_EPOCHS, SWEEP_EPOCHS, NAN_STEPS = 45, 6, 100
 BATCH_SIZE, LR = 20, 0.003
 KL_WEIGHT = 0.00025
 SWEEP = (0.0, 0.000003, 0.00003, 0.00025, 0.0025, 0.025)
@@ -179,7 +179,7 @@ def sweep(more, unseen):
             f'{verdict(holds)}\n\n![sweep](kl_weight.jpg)\n')
 
 
-def first_nan(images, variance_of, n_steps=200):
+def first_nan(images, variance_of, n_steps):
     """The first step at which a VAE whose encoder gives the variance itself has no loss."""
     torch.manual_seed(0)
     model = VAE().train()
@@ -205,9 +205,9 @@ def variance_itself(images):
              'the variance is cut off at 0 (ReLU)': F.relu,
              'the variance is kept positive (softplus)': F.softplus,
              'the logarithm is predicted (the VAE)': torch.exp}
-    steps = {name: first_nan(images, function) for name, function in tried.items()}
+    steps = {name: first_nan(images, function, NAN_STEPS) for name, function in tried.items()}
     lines = ''.join(f'| {name} | ' + (f'NaN or infinite at step {step} |\n' if step else
-                                      'finite for all 200 steps |\n')
+                                      f'finite for all {NAN_STEPS} steps |\n')
                     for name, step in steps.items())
     values = list(steps.values())
     return ('## Why the logarithm of the variance\n\nThe loss needs log(variance).\n\n'

@@ -44,7 +44,7 @@ def fit_gaussian(mean, logvar):
 
 
 @torch.enable_grad()
-def fit_flow(mean, logvar, n_steps=1500, batch_size=512, lr=1e-3):
+def fit_flow(mean, logvar, n_steps=2000, batch_size=256, lr=1e-3):
     """A network whose flow carries N(0, I) to the codes of the images.
 
     Flow matching (Lipman, Chen, Ben-Hamu, Nickel and Le, "Flow Matching for Generative
@@ -55,8 +55,6 @@ def fit_flow(mean, logvar, n_steps=1500, batch_size=512, lr=1e-3):
     network = Velocity(mean.shape[1])
     optimizer = torch.optim.Adam(network.parameters(), lr, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, n_steps)
-    average = torch.optim.swa_utils.AveragedModel(
-        network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.995))
     for _ in tqdm(range(n_steps), desc='fitting the prior', leave=False, disable=None):
         chosen = torch.randint(len(mean), (batch_size,))
         code = mean[chosen] + torch.exp(logvar[chosen] / 2) * torch.randn_like(mean[chosen])
@@ -68,8 +66,7 @@ def fit_flow(mean, logvar, n_steps=1500, batch_size=512, lr=1e-3):
         loss.backward()
         optimizer.step()
         schedule.step()
-        average.update_parameters(network)
-    return {'shift': shift, 'scale': scale, **average.module.state_dict()}
+    return {'shift': shift, 'scale': scale, **network.state_dict()}
 
 
 @torch.no_grad()

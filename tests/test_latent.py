@@ -1,0 +1,140 @@
+import os
+from functools import partial
+
+import pytest
+import torch
+from PIL import Image
+
+from dldemos.VAE import latent, prior
+from dldemos.VAE import main as program
+from dldemos.VAE.draw_faces import draw_sample_faces
+from dldemos.VAE.errors import UserError
+from dldemos.VAE.latent import (
+    attribute_directions,
+    kl_per_dimension,
+    lerp,
+    random_loop,
+    read_attributes,
+    slerp,
+)
+from dldemos.VAE.model import VAE
+
+
+def small_vae():
+    torch.manual_seed(0)
+    return VAE(hiddens=(4, 8, 8, 8, 8), latent_dim=8).eval()
+
+
+def test_slerp_keeps_ends_and_norms():
+    torch.manual_seed(0)
+    a, b = torch.randn(2, 128)
+    codes = slerp(a, b / b.norm() * a.norm(), 9)
+    torch.testing.assert_close(codes[0], a)
+    torch.testing.assert_close(codes[-1], b / b.norm() * a.norm())
+    torch.testing.assert_close(codes.norm(dim=1), a.norm().expand(9))
+    steps = (codes[1:] - codes[:-1]).norm(dim=1)
+    torch.testing.assert_close(steps, steps[0].expand(8))
+    assert lerp(a, b, 9)[4].norm() < 0.9 * a.norm()
+
+
+def test_slerp_of_equal_and_opposite_codes_is_finite():
+    a = torch.randn(16, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(slerp(a, a, 5), a.expand(5, 16))
+    assert slerp(a, -a, 5).isfinite().all()
+
+
+def test_kl_per_dimension_adds_up_to_the_kl():
+    torch.manual_seed(0)
+    mean, logvar = torch.randn(2, 50, 128)
+    torch.testing.assert_close(kl_per_dimension(mean, logvar).sum(),
+                               program.kl_divergence(mean, logvar).mean())
+    assert kl_per_dimension(torch.zeros(3, 4), torch.zeros(3, 4)).abs().max() == 0
+
+
+def test_a_random_loop_closes():
+    codes = random_loop(small_vae(), 'cpu', n_faces=3, n_keys=4, n_steps=5)
+    assert codes.shape == (20, 3, 8)
+    steps = (codes.roll(-1, 0) - codes).norm(dim=2)
+    assert steps.max() < 4                              # no jump, not even at the end
+
+
+LIST = '''3
+Bald Eyeglasses Smiling
+000001.jpg -1  1 -1
+000002.jpg  1 -1 -1
+000003.jpg -1 -1  1
+'''
+
+
+@pytest.mark.parametrize('place', ['images/list_attr_sample_faces.txt', 'list_attr_celeba.txt'])
+def test_attribute_lists_are_found_and_read(tmp_path, place):
+    (tmp_path / 'images').mkdir()
+    (tmp_path / place).write_text(LIST)
+    found = read_attributes(tmp_path / 'images', ['000003.jpg', 'folder/000001.jpg'])
+    assert {name: values.tolist() for name, values in found.items()} == {
+        'Bald': [False, False], 'Eyeglasses': [False, True], 'Smiling': [True, False]}
+
+
+def test_attributes_that_are_not_known_are_refused(tmp_path):
+    (tmp_path / 'images').mkdir()
+    with pytest.raises(UserError, match='no list_attr_celeba.txt'):
+        read_attributes(tmp_path / 'images', ['000001.jpg'])
+    (tmp_path / 'list_attr_celeba.txt').write_text(LIST)
+    with pytest.raises(UserError, match='no line for 000009.jpg'):
+        read_attributes(tmp_path / 'images', ['000009.jpg'])
+    (tmp_path / 'list_attr_celeba.txt').write_text('1\nA B\n000001.jpg 1\n')
+    with pytest.raises(UserError, match='not laid out'):
+        read_attributes(tmp_path / 'images', ['000001.jpg'])
+
+
+def test_directions_are_differences_of_means():
+    has = torch.arange(100) % 4 == 0
+    mean = torch.randn(100, 5, generator=torch.Generator().manual_seed(0))
+    mean[has] += torch.tensor([0, 0, 3.0, 0, 0])
+    known = {'Smiling': has, 'Bald': torch.zeros(100, dtype=torch.bool), 'Unknown_Thing': has}
+    directions = attribute_directions(mean, known)
+    assert list(directions) == ['Smiling']               # none is bald; the other is not shown
+    torch.testing.assert_close(directions['Smiling'], mean[has].mean(0) - mean[~has].mean(0))
+
+
+def test_traverse_takes_the_dimensions_with_most_information(here, monkeypatch):
+    model = small_vae()
+    seen = {}
+    monkeypatch.setattr(latent, 'labelled_rows', lambda rows, columns: seen.update(rows=rows) or
+                        Image.new('RGB', (8, 8)))
+    images = torch.rand(20, 3, 64, 64)
+    latent.traverse('cpu', model, images, n_dimensions=3, n_steps=5)
+    kl = kl_per_dimension(*model.encode(images))
+    best = kl.argsort(descending=True)[:3].tolist()
+    assert [label.split(':')[0] for label, _ in seen['rows']] == [f'dimension {d}' for d in best]
+    code = model.encode(images)[0][0].clone()
+    code[best[0]] = -3
+    torch.testing.assert_close(seen['rows'][0][1][0], model.decode(code.unsqueeze(0))[0],
+                               atol=1e-5, rtol=1e-4)
+
+
+def test_each_walk_writes_its_own_pictures(here, capsys, monkeypatch):
+    monkeypatch.setattr(prior, 'fit_flow', partial(prior.fit_flow, n_steps=5))
+    draw_sample_faces('data/sample_faces', n_faces=120)
+    options = ['--data_root', 'data/sample_faces', '--hiddens', '4,8,8,8,8', '--latent_dim', '8']
+    program.main(['train', 'generate', '--n_epochs', '1', *options])
+    before = {name: (here / 'work_dirs' / name).read_bytes()
+              for name in os.listdir('work_dirs')
+              if name.endswith(('.csv', '.pth', 'generate.jpg'))}
+    program.main(['interpolate', 'traverse', 'attributes', 'evaluate', *options])
+    output = capsys.readouterr().out
+    with Image.open('work_dirs/interpolate.gif') as animation:
+        assert animation.n_frames == 48
+        assert animation.info['loop'] == 0
+    for name in ('interpolate.jpg', 'traverse.jpg', 'attributes.jpg'):
+        assert Image.open(f'work_dirs/{name}').width > 600
+    assert all((here / 'work_dirs' / name).read_bytes() == content
+               for name, content in before.items())
+    for line in ('MSE, code sampled', 'active units of 8', 'SWD x 1000, samples of flow'):
+        assert line in output
+
+    fitted = here / 'dldemos/VAE/model.prior.pth'
+    made = fitted.stat().st_mtime_ns
+    program.main(['generate', '--prior', 'flow', *options])
+    assert (here / 'work_dirs/generate_flow.jpg').exists()
+    assert fitted.stat().st_mtime_ns == made                # the weights have not changed

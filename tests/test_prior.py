@@ -1,0 +1,69 @@
+import pytest
+import torch
+
+from dldemos.VAE.checkpoint import save_weights
+from dldemos.VAE.model import VAE
+from dldemos.VAE.prior import fit_flow, fit_gaussian, fitted_prior, sample_codes
+
+
+def codes_in_two_heaps(n=2000):
+    torch.manual_seed(0)
+    side = torch.randint(2, (n, 1)) * 2.0 - 1
+    return torch.cat([3 * side, 0.5 * side + 0.1 * torch.randn(n, 1)], 1), torch.full((n, 2), -4.0)
+
+
+def test_normal_codes():
+    torch.manual_seed(0)
+    codes = sample_codes('normal', None, 5000, 8)
+    torch.testing.assert_close(codes.std(0), torch.ones(8), atol=0.05, rtol=0)
+
+
+def test_the_gaussian_has_the_codes_mean_and_covariance():
+    mean, logvar = codes_in_two_heaps()
+    mean = mean + torch.tensor([1.0, -2.0])
+    drawn = sample_codes('gaussian', fit_gaussian(mean, logvar), 50_000, 2)
+    codes = mean + torch.exp(logvar / 2) * torch.randn_like(mean)
+    torch.testing.assert_close(drawn.mean(0), codes.mean(0), atol=0.05, rtol=0)
+    torch.testing.assert_close(torch.cov(drawn.T), torch.cov(codes.T), atol=0.1, rtol=0.03)
+
+
+def test_the_flow_learns_what_a_gaussian_cannot():
+    mean, logvar = codes_in_two_heaps()
+    fitted = fit_flow(mean, logvar, n_steps=500, lr=3e-3)
+    drawn = sample_codes('flow', fitted, 1000, 2)
+    assert ((drawn[:, 0].abs() - 3).abs() < 1).float().mean() > 0.85
+    assert 0.35 < (drawn[:, 0] > 0).float().mean() < 0.65
+    assert not any(value.requires_grad for value in fitted.values())
+
+
+def test_a_prior_is_kept_beside_its_weights_and_refitted_for_others(tmp_path, capsys):
+    path = tmp_path / 'model.pth'
+    save_weights(path, VAE(hiddens=(4,), latent_dim=2))
+    calls = []
+
+    def encode():
+        calls.append(1)
+        return codes_in_two_heaps(200)
+
+    first = fitted_prior('gaussian', path, encode)
+    again = fitted_prior('gaussian', path, encode)
+    assert len(calls) == 1
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    save_weights(path, VAE(hiddens=(4,), latent_dim=2))           # other weights
+    fitted_prior('gaussian', path, encode)
+    assert len(calls) == 2
+    (tmp_path / 'model.prior.pth').write_bytes(b'damaged')
+    fitted_prior('gaussian', path, encode)
+    assert len(calls) == 3
+    assert 'is damaged' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('prior', ['gaussian', 'flow'])
+def test_priors_are_the_same_for_a_seed(prior):
+    mean, logvar = codes_in_two_heaps(300)
+    draws = []
+    for _ in range(2):
+        torch.manual_seed(4)
+        fitted = fit_gaussian(mean, logvar) if prior == 'gaussian' else fit_flow(mean, logvar, 5)
+        draws.append(sample_codes(prior, fitted, 10, 2))
+    assert torch.equal(*draws)
