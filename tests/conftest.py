@@ -41,6 +41,11 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
+def interrupt(*arguments):
+    """Ctrl-C, in place of a function."""
+    raise KeyboardInterrupt
+
+
 def run_module(module, *args, cwd, **kwargs):
     """`python -m module args` as a user runs it, in the folder cwd."""
     return subprocess.run([sys.executable, '-m', module, *map(str, args)], cwd=cwd, text=True,

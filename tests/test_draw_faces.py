@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 import pytest
-from conftest import REPOSITORY
+from conftest import REPOSITORY, interrupt
 from PIL import Image
 
 from dldemos.VAE import draw_faces
@@ -133,7 +133,7 @@ def test_a_stopped_drawing_is_completed(tmp_path, monkeypatch):
 
 
 def test_a_drawing_of_another_seed_is_not_mixed_in(tmp_path, monkeypatch):
-    monkeypatch.setattr(draw_faces, 'attribute_list', lambda *_: exec('raise KeyboardInterrupt'))
+    monkeypatch.setattr(draw_faces, 'attribute_list', interrupt)
     with pytest.raises(KeyboardInterrupt):
         draw_sample_faces(tmp_path / 'faces', n_faces=3, seed=1)
     monkeypatch.undo()

@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 import torch
-from conftest import REPOSITORY, run_module, save_images
+from conftest import REPOSITORY, interrupt, run_module, save_images
 from PIL import Image
 
 from dldemos.VAE import checkpoint, processes, progress, speed
@@ -162,7 +162,7 @@ def test_a_stopped_process_can_go_on(images, here, stop, never_stopped):
 
 
 def test_an_unfinished_run_is_kept_and_named(images, here, capsys, monkeypatch):
-    monkeypatch.setattr(progress, 'show_epoch', lambda rows, *_: exec('raise KeyboardInterrupt'))
+    monkeypatch.setattr(progress, 'show_epoch', interrupt)
     with pytest.raises(KeyboardInterrupt):
         program.train('cpu', get_dataloader(images), small_vae(), n_epochs=2)
     monkeypatch.undo()
