@@ -95,6 +95,8 @@ def test_directions_are_differences_of_means():
     directions = attribute_directions(mean, known)
     assert list(directions) == ['Smiling']               # none is bald; the other is not shown
     torch.testing.assert_close(directions['Smiling'], mean[has].mean(0) - mean[~has].mean(0))
+    with pytest.raises(UserError, match='take more images'):
+        attribute_directions(mean, {'Smiling': torch.arange(100) == 3})
 
 
 def test_traverse_takes_the_dimensions_with_most_information(here, monkeypatch):

@@ -168,10 +168,16 @@ def attribute_directions(mean, attributes, least=20):
 
     Returns:
         {name: (latent_dim,)} for those of SHOWN_ATTRIBUTES that are known of enough images.
+
+    Raises:
+        UserError: there is none.
     """
     directions = {}
     for name in SHOWN_ATTRIBUTES:
         has = attributes.get(name, torch.zeros(len(mean), dtype=torch.bool))
         if has.sum() >= least and (~has).sum() >= least:
             directions[name] = mean[has].mean(0) - mean[~has].mean(0)
+    if not directions:
+        raise UserError(f'none of {", ".join(SHOWN_ATTRIBUTES)} is known of at least {least} '
+                        f'images, and not of {least} others: take more images')
     return directions
