@@ -312,7 +312,8 @@ def test_too_few_images_for_the_processes_are_refused():
 
 
 TWO = '''
-import sys, torch
+import sys
+import torch
 from dldemos.VAE import main, processes
 saved = []
 save = main.checkpoint.save_weights
@@ -335,7 +336,7 @@ def remember(model, device):
     model_of_this_process = model
     return share(model, device)
 main.processes.share = remember
-sys.exit(main.exit_status(lambda: main.main(sys.argv[1:])))
+processes.end_process(main.exit_status(lambda: main.main(sys.argv[1:])))
 '''
 
 

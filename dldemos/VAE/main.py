@@ -5,7 +5,6 @@
     python -m dldemos.VAE.main generate --seed 1      # with weights trained before
     python -m dldemos.VAE.main --help
 """
-import sys
 import time
 from functools import partial
 
@@ -368,4 +367,4 @@ def main(argv=None):
 
 
 if __name__ == '__main__':
-    sys.exit(exit_status(main))
+    processes.end_process(exit_status(main))

@@ -14,12 +14,15 @@ from torch.nn.parallel import DistributedDataParallel
 
 from dldemos.VAE.errors import UserError
 
+together = False           # whether this process works with others that torchrun started
+
 
 def join_processes(device):
     """Meet the other processes, if torchrun started any; returns this one's own device.
 
     The first process speaks for all: the standard output of the others goes nowhere.
     """
+    global together
     if 'TORCHELASTIC_RUN_ID' not in os.environ:
         return device
     if device.type == 'mps':
@@ -29,23 +32,46 @@ def join_processes(device):
         torch.cuda.set_device(device)
     distributed.init_process_group('nccl' if device.type == 'cuda' else 'gloo',
                                    timeout=timedelta(hours=12))   # decoding all of CelebA
+    together = True
     if not is_first():
         sys.stdout = open(os.devnull, 'w')                        # noqa: SIM115
     return device
 
 
 def leave_processes():
-    """Release the GPUs' connections; gloo's end with the process, and could block here."""
-    if distributed.is_initialized() and distributed.get_backend() == 'nccl':
+    """Go on as a single process, when all have come this far.
+
+    gloo's connections are left to the end of the process: torch 2.6 can block for good in
+    tearing them down, as a thread of theirs waits for the interpreter that it holds.
+    """
+    global together
+    if not together:
+        return
+    distributed.barrier()
+    together = False
+    if distributed.get_backend() == 'nccl':
         distributed.destroy_process_group()
 
 
+def end_process(status):
+    """End with an exit status, without Python's tidying up where torchrun began it.
+
+    gloo's threads may still want the interpreter then, and would abort ("terminate called
+    without an active exception").
+    """
+    if 'TORCHELASTIC_RUN_ID' not in os.environ:
+        sys.exit(status)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
 def n_processes():
-    return distributed.get_world_size() if distributed.is_initialized() else 1
+    return distributed.get_world_size() if together else 1
 
 
 def rank():
-    return distributed.get_rank() if distributed.is_initialized() else 0
+    return distributed.get_rank() if together else 0
 
 
 def is_first():
@@ -55,11 +81,11 @@ def is_first():
 @contextmanager
 def first_process_first():
     """Run the block in each machine's first process, then in the others."""
-    waits = distributed.is_initialized() and os.environ['LOCAL_RANK'] != '0'
+    waits = together and os.environ['LOCAL_RANK'] != '0'
     if waits:
         distributed.barrier()
     yield
-    if distributed.is_initialized() and not waits:
+    if together and not waits:
         distributed.barrier()
 
 
