@@ -41,6 +41,20 @@ def test_batches_are_shuffled_by_the_seed(images):
     torch.testing.assert_close(one.sum(), in_order.sum())
 
 
+def test_mirroring_turns_half_of_the_images_and_keeps_the_files(images):
+    dataset = CelebADataset(images)
+    plain = torch.cat(list(batches(dataset, 4, shuffle=False)))
+    torch.manual_seed(0)
+    turned = as_they_are = 0
+    for _ in range(10):
+        for image in torch.cat(list(batches(dataset, 4, mirror=True))):
+            as_they_are += any(torch.equal(image, other) for other in plain)
+            turned += any(torch.equal(image.flip(2), other) for other in plain)
+    assert turned + as_they_are == 10 * len(dataset)
+    assert 0.3 < turned / (10 * len(dataset)) < 0.7
+    assert torch.equal(torch.cat(list(batches(dataset, 4, shuffle=False))), plain)
+
+
 def test_n_images_takes_the_first(images):
     dataset = CelebADataset(images, n_images=4)
     assert dataset.names == [f'{i:06}.jpg' for i in range(1, 5)]

@@ -95,6 +95,7 @@ OPTIONS = {
     'lr_schedule': (one_of('linear', 'constant'), 'linear: the learning rate goes up, then '
                                                   'down to 0; constant: as in the article'),
     'warm_up': (number(0, most=1), 'share of the run in which the learning rate goes up'),
+    'mirror': (yes_or_no, 'mirror half of the training images, others in every epoch'),
     'hiddens': (widths, 'channels after each stage of the encoder'),
     'latent_dim': (whole_number(1), 'length of a code'),
     'data_root': (name, 'folder or zip of images; unless given, CelebA if it is there, '

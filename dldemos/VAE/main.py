@@ -32,6 +32,7 @@ batch_size = 16                     # images a step (and a process)
 adam_betas = (0.9, 0.999)           # how long Adam remembers gradients, and their squares
 lr_schedule = 'linear'              # up from 0 and down to 0; constant: as in the article
 warm_up = 0.5                       # share of the run in which the learning rate goes up
+mirror = False                      # mirror half of the images, others in every epoch
 
 # Model
 hiddens = (16, 32, 64, 128, 256)    # channels after each stage of the encoder
@@ -73,7 +74,7 @@ ACTIONS = {
 }
 
 RUN_PATH = 'work_dirs/run.pth'      # the whole state of a run, for --resume
-RUN_SETTINGS = ('batch_size', 'hiddens', 'latent_dim', 'data_root', 'crop', 'n_images',
+RUN_SETTINGS = ('batch_size', 'mirror', 'hiddens', 'latent_dim', 'data_root', 'crop', 'n_images',
                 'held_out', 'seed')  # besides those of train: what a resumed run must share
 
 
@@ -327,7 +328,8 @@ def main(argv=None):
     if 'train' in actions:
         torch.manual_seed(settings.seed + processes.rank())
         dataloader = batches(seen, settings.batch_size, seed=settings.seed,
-                             rank=processes.rank(), n_processes=processes.n_processes())
+                             rank=processes.rank(), n_processes=processes.n_processes(),
+                             mirror=settings.mirror)
         held_out = batches(unseen, 64, shuffle=False) if len(unseen) else None
         try:
             train(device, dataloader, model, settings.n_epochs, settings.lr,
