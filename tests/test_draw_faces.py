@@ -17,6 +17,7 @@ from dldemos.VAE.draw_faces import (
     draw_face,
     draw_sample_faces,
     random_factors,
+    unfinished_folder,
 )
 
 
@@ -126,10 +127,10 @@ def test_a_stopped_drawing_is_completed(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         draw_sample_faces(tmp_path / 'faces', n_faces=8)
     assert not (tmp_path / 'faces').exists()
-    (tmp_path / 'faces.unfinished' / '000005.jpg.1.tmp').write_bytes(b'half a face')
+    (unfinished_folder(tmp_path / 'faces') / '000005.jpg.1.tmp').write_bytes(b'half a face')
     assert contents(draw_sample_faces(tmp_path / 'faces', n_faces=8)) == whole
     assert len(drawn) == 4 + 5                              # three were there already
-    assert not (tmp_path / 'faces.unfinished').exists()
+    assert not unfinished_folder(tmp_path / 'faces').exists()
 
 
 def test_a_drawing_of_another_seed_is_not_mixed_in(tmp_path, monkeypatch):
@@ -153,7 +154,8 @@ def start(cwd, n_faces):
 def test_a_killed_drawing_leaves_no_folder(tmp_path):
     process = start(tmp_path, 100_000)
     deadline = time.time() + 60
-    while not (tmp_path / 'faces.unfinished/000003.jpg').exists() and time.time() < deadline:
+    third = unfinished_folder(tmp_path / 'faces') / '000003.jpg'
+    while not third.exists() and time.time() < deadline:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.communicate()

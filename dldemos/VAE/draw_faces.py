@@ -6,6 +6,7 @@ draws 4,000 of them into data/sample_faces/. They have the size and the alignmen
 (178 x 218 pixels, eyes near (70, 112) and (108, 112)), its file names and its attribute list,
 so that they take the very same way through the loader.
 """
+import hashlib
 import math
 import os
 import random
@@ -22,7 +23,7 @@ from dldemos.VAE.files import whole_file
 
 WIDTH, HEIGHT = 178, 218
 SCALE = 2                    # drawn at twice the size, then shrunk: soft edges
-VERSION = 1                  # of the drawing: another number starts unfinished folders over
+VERSION = 1                  # of the drawing: another number leaves unfinished folders aside
 LIST_NAME = 'list_attr_sample_faces.txt'
 
 SKIN = [(255, 226, 205), (246, 206, 176), (228, 180, 142), (200, 146, 106), (156, 104, 72),
@@ -532,7 +533,7 @@ def draw_sample_faces(folder='data/sample_faces', n_faces=4000, seed=0):
     """Draw `n_faces` portraits and their attribute list into `folder`, once.
 
     Face i depends on (seed, i) alone. The folder appears when all is drawn; until then the
-    faces lie in `<folder>.unfinished`, from where a later call goes on. A folder that is
+    faces lie in unfinished_folder, from where a later call goes on. A folder that is
     there already is whole and stays as it is.
 
     Returns:
@@ -541,8 +542,8 @@ def draw_sample_faces(folder='data/sample_faces', n_faces=4000, seed=0):
     folder = Path(folder)
     if folder.exists():
         return folder
-    unfinished = folder.with_name(folder.name + '.unfinished')
-    start_over_if_other(unfinished, f'drawing {VERSION}, seed {seed}, Pillow {PIL.__version__}\n')
+    unfinished = unfinished_folder(folder, seed)
+    unfinished.mkdir(parents=True, exist_ok=True)
     factors = [random_factors(random.Random(f'{seed}/{i}')) for i in range(1, n_faces + 1)]
     names = [f'{i:06}.jpg' for i in range(1, n_faces + 1)]
     try:
@@ -557,6 +558,8 @@ def draw_sample_faces(folder='data/sample_faces', n_faces=4000, seed=0):
         unfinished.rename(folder)
         for path in set(folder.iterdir()) - {folder / name for name in (*names, LIST_NAME)}:
             path.unlink()                               # left behind by a stopped process
+        for other in folder.parent.glob(f'{folder.name}.unfinished.*'):
+            shutil.rmtree(other)
     except OSError:
         if not folder.exists():
             raise
@@ -564,14 +567,11 @@ def draw_sample_faces(folder='data/sample_faces', n_faces=4000, seed=0):
     return folder
 
 
-def start_over_if_other(unfinished, origin):
-    """Empty a folder of faces that another seed or drawing has begun."""
-    note = unfinished / 'drawing.txt'
-    if unfinished.exists() and (not note.exists() or note.read_text() != origin):
-        shutil.rmtree(unfinished)
-    if not note.exists():
-        with whole_file(note, 'w') as file:
-            file.write(origin)
+def unfinished_folder(folder, seed=0):
+    """Where faces lie until all are drawn: a place for each seed and way of drawing."""
+    origin = f'drawing {VERSION}, seed {seed}, Pillow {PIL.__version__}'
+    digest = hashlib.sha256(origin.encode()).hexdigest()[:8]
+    return folder.with_name(f'{folder.name}.unfinished.{digest}')
 
 
 def attribute_list(names, factors):
