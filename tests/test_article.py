@@ -21,7 +21,7 @@ def test_the_report_is_made_of_what_was_seen(here, small, capsys):
     assert report.count('\n## ') == 6
     for picture in re.findall(r'\]\((\w+\.jpg)\)', report):
         assert (here / 'work_dirs/article' / picture).exists()
-    assert len(re.findall(r'\.jpg\)', report)) == 5
+    assert len(re.findall(r'\.jpg\)', report)) == 6
     assert report.count('Borne out.') + report.count('NOT borne out') == 6
     assert '| 0.025 |' in report
 

@@ -199,6 +199,35 @@ def first_nan(images, variance_of, n_steps):
     return None
 
 
+@torch.no_grad()
+def draw_variances(images):
+    """Histograms of what an untrained encoder gives, as the variance and as its logarithm.
+
+    Returns:
+        The share of values below 0, which no variance can be.
+    """
+    torch.manual_seed(0)
+    _, raw = VAE().train().encode(images)
+    width, height, low, high, n_bars = 380, 150, -1.5, 3.0, 90
+    picture = Image.new('RGB', (2 * width, height + 40), 'white')
+    draw = ImageDraw.Draw(picture)
+    for left, name, values in ((20, 'the variance itself: red is below 0', raw),
+                               (width + 20, 'the logarithm of the variance, after exp', raw.exp())):
+        counts = torch.histc(values, n_bars, low, high)
+        bar = (width - 40) / n_bars
+        for i, share in enumerate((counts / counts.max()).tolist()):
+            below = low + (i + 0.5) * (high - low) / n_bars < 0
+            draw.rectangle((left + i * bar, height + 20 - share * (height - 20),
+                            left + (i + 1) * bar - 1, height + 20),
+                           fill=(215, 60, 50) if below else (30, 90, 200))
+        draw.text((left, 4), name, fill='black')
+        for tick in (-1, 0, 1, 2, 3):
+            draw.text((left + (tick - low) / (high - low) * (width - 40), height + 31), str(tick),
+                      fill='black', anchor='mm')
+    save(picture, 'variance.jpg')
+    return (raw < 0).float().mean().item()
+
+
 def variance_itself(images):
     """Predicting the variance instead of its logarithm leads to NaN."""
     tried = {'the linear layer gives the variance': lambda raw: raw,
@@ -210,9 +239,13 @@ def variance_itself(images):
                                       f'finite for all {NAN_STEPS} steps |\n')
                     for name, step in steps.items())
     values = list(steps.values())
-    return ('## Why the logarithm of the variance\n\nThe loss needs log(variance).\n\n'
+    below = draw_variances(images)
+    return ('## Why the logarithm of the variance\n\nThe loss needs log(variance), and a linear '
+            f'layer gives any number: before training, {below:.0%} of what it gave for the '
+            f'{len(images)} images was below 0.\n\n'
             f'| what is predicted | loss |\n| --- | --- |\n{lines}\n'
-            f'{verdict(values[0] is not None and values[-1] is None)}\n')
+            f'{verdict(values[0] is not None and values[-1] is None)}\n\n'
+            '![what an untrained encoder gives](variance.jpg)\n')
 
 
 def main(argv=None):
