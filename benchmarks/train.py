@@ -9,11 +9,9 @@
    their own, with import, decoding and saving.
 """
 import argparse
-import csv
 import os
 import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,8 +20,8 @@ from pathlib import Path
 
 import torch
 from plain import plain_epoch
+from runs import REPOSITORY, run
 
-REPOSITORY = Path(__file__).absolute().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 from dldemos.VAE import main as program  # noqa: E402
 from dldemos.VAE.load_celebA import CelebADataset, batches, split  # noqa: E402
@@ -109,18 +107,12 @@ def plain_quality(root, seed, n_epochs=10):
     return results
 
 
-def own_quality(root, seed, *options):
+def own_quality(root, seed, recipe):
     """(seconds of the whole command, held-out loss at its end), with no cache to start from."""
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        subprocess.run([sys.executable, '-m', 'dldemos.VAE.main', 'train', '--data_root', root,
-                        '--cache_dir', folder, '--seed', str(seed), *options],
-                       cwd=folder, check=True, stdout=subprocess.DEVNULL,
-                       env={**os.environ, 'PYTHONPATH': str(REPOSITORY)})
-        seconds = time.perf_counter() - start
-        with open(Path(folder) / 'work_dirs/log.csv') as file:
-            rows = list(csv.DictReader(file))
-    return seconds, float(rows[-1]['held_out_loss'])
+        figures = run(root, ['train'], f'--recipe {recipe} --cache_dir {folder}', seed)
+        return time.perf_counter() - start, figures['held_out_loss']
 
 
 def qualities(root, seeds):
@@ -130,8 +122,8 @@ def qualities(root, seeds):
         plain = plain_quality(root, seed)
         best_seconds, best = min(plain, key=lambda result: result[1])
         epoch = plain.index((best_seconds, best)) + 1
-        quick_seconds, quick = own_quality(root, seed, '--recipe', 'quick')
-        own_seconds, own = own_quality(root, seed)
+        quick_seconds, quick = own_quality(root, seed, 'quick')
+        own_seconds, own = own_quality(root, seed, 'default')
         print(f'{seed:>4}  {best:.5f} ({epoch}, {best_seconds:.0f})    '
               f'{quick:.5f} ({quick_seconds:.0f}, {best_seconds / quick_seconds:.1f}x)    '
               f'{own:.5f} ({own_seconds:.0f}, {own / best - 1:+.1%})', flush=True)

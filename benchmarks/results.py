@@ -1,0 +1,45 @@
+"""The figures of `evaluate` for the recipes, or for several weights of the KL divergence.
+
+    python benchmarks/results.py data/celebA/img_align_celeba
+    python benchmarks/results.py data/celebA/img_align_celeba --of weights
+
+Each column is `train evaluate` with the options at its head, trained on the first nine tenths of
+the images and evaluated on the last: mean (lowest - highest) over the seeds.
+"""
+import argparse
+from pathlib import Path
+
+from runs import run_each, spread
+
+COLUMNS = {
+    'recipes': ('--recipe article --held_out 0.1', '--recipe default', '--recipe quick'),
+    'weights': ('--kl_weight 0.00025', '--kl_weight 0.000025', '--kl_weight auto'),
+}
+ROWS = {
+    'held_out_loss': 5, 'MSE, code sampled': 5, 'MSE, mean of the code': 5,
+    'PSNR of that, dB': 2, 'SSIM of that': 3, 'KL, nats an image': 1, 'kl_weight': 6,
+    'active units of 128, variance > 0.01': 0, 'SWD x 1000, two halves of the images': 1,
+    'SWD x 1000, samples of normal': 1, 'SWD x 1000, samples of gaussian': 1,
+    'SWD x 1000, samples of flow': 1,
+}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('root')
+    parser.add_argument('--of', choices=COLUMNS, default='recipes')
+    parser.add_argument('--seeds', type=int, default=3)
+    parser.add_argument('--options', default='', help='for all columns, in quotes')
+    args = parser.parse_args()
+    columns = [f'{options} {args.options}'.strip() for options in COLUMNS[args.of]]
+    results = dict(run_each(str(Path(args.root).absolute()), ['train', 'evaluate'], columns,
+                            range(args.seeds)))
+    print('| | ' + ' | '.join(f'`{options}`' for options in results) + ' |\n'
+          + '| --- ' * (len(results) + 1) + '|')
+    for name, digits in ROWS.items():
+        print(f'| {name} |', ' | '.join(spread([figures[name] for figures in of_seeds], digits)
+                                        for of_seeds in results.values()), '|')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,50 @@
+"""The program as a user starts it, in a process and a folder of its own: what it leaves behind."""
+import csv
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+REPOSITORY = Path(__file__).absolute().parents[1]
+
+
+def run(root, actions, options, seed, environment=None):
+    """Run actions of main on the images of `root`.
+
+    Returns:
+        {name: figure} of the last row of its log, and of the lines that `evaluate` printed.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            [sys.executable, '-m', 'dldemos.VAE.main', *actions, '--data_root', root,
+             '--seed', str(seed), *options.split()], cwd=folder, check=True, text=True,
+            stdout=subprocess.PIPE,
+            env={**os.environ, 'PYTHONPATH': str(REPOSITORY), **(environment or {})})
+        with open(Path(folder) / 'work_dirs/log.csv') as file:
+            figures = {name: float(value) for name, value in list(csv.DictReader(file))[-1].items()}
+    for name, value in re.findall(r'^(\S.{43,}?) +(\d[\d.e-]*)$', done.stdout, re.M):
+        figures[name.strip()] = float(value)
+    return figures
+
+
+def run_each(root, actions, list_of_options, seeds):
+    """Yield (options, the figures of each seed), as many runs at once as there are cores.
+
+    Each run has one core: its losses are those of any run, its times are not.
+    """
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        runs = [[pool.submit(run, root, actions, options, seed, {'OMP_NUM_THREADS': '1'})
+                 for seed in seeds] for options in list_of_options]
+        for options, of_seeds in zip(list_of_options, runs):
+            yield options, [job.result() for job in of_seeds]
+
+
+def spread(values, digits):
+    """'mean (lowest - highest)'"""
+    mean, low, high = (f'{v:.{digits}f}' for v in (statistics.mean(values), min(values),
+                                                   max(values)))
+    return f'{mean} ({low} - {high})'
