@@ -2,16 +2,18 @@
 
     python benchmarks/train.py data/celebA/img_align_celeba
 
-1. Images/s with data loading: the plain loop (decode each time, constant learning rate), then
-   this program's epochs, and the share of the floor that this machine's matrix product sets.
-2. Time to quality: the plain recipe's lowest held-out loss at the end of an epoch and the time
+1. Time to quality: the plain recipe's lowest held-out loss at the end of an epoch and the time
    that it took; then `--recipe quick` and the default as a user starts them, in a process of
    their own, with import, decoding and saving.
+2. Images/s with data loading: the plain loop (decode each time, constant learning rate), then
+   this program's epochs, and the share of the floor that this machine's matrix product sets.
 """
 import argparse
+import itertools
 import os
 import platform
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -47,16 +49,16 @@ def floor():
 
 
 def plain_speed(root, n_images, batch_size):
-    torch.manual_seed(0)
-    model = VAE()
-    optimizer = torch.optim.Adam(model.parameters(), 0.005)
-    start = time.perf_counter()
-    plain_epoch(model, optimizer, root, n_images, batch_size)
-    return n_images / (time.perf_counter() - start)
+    """Images/s of an epoch of the plain program, in a process that has nothing of this one's."""
+    done = subprocess.run([sys.executable, Path(__file__).with_name('plain.py'), root,
+                           str(n_images), str(batch_size)], check=True, text=True,
+                          stdout=subprocess.PIPE)
+    return float(done.stdout)
 
 
-def own_epochs(root, n_images, batch_size, compile, repeats):
-    """Images/s of whole epochs, after one for warm-up, and the seconds of compiling."""
+def own_epochs(root, n_images, batch_size, compile):
+    """(seconds of compiling, a generator of images/s of one epoch after the other)"""
+    torch.compiler.reset()                                 # or it would compile for any size
     torch.manual_seed(0)
     device = torch.device('cpu')
     model = VAE().to(memory_format=torch.channels_last)
@@ -67,27 +69,33 @@ def own_epochs(root, n_images, batch_size, compile, repeats):
     step_loss = compile_loss(partial(program.compute_loss, kl_weight=0.00025), model,
                              dataloader, device, 1, compile)
     compiling = time.perf_counter() - start
-    speeds = [program.train_epoch(device, dataloader, model, step_loss, optimizer, schedule,
-                                  0.00025, epoch)['images_per_second']
-              for epoch in range(1, repeats + 2)]
-    return speeds[1:], compiling
+    return compiling, (program.train_epoch(device, dataloader, model, step_loss, optimizer,
+                                           schedule, 0.00025, epoch)['images_per_second']
+                       for epoch in itertools.count(1))
 
 
 def speeds(root, batch_sizes, repeats, n_images=3200):
-    limit = floor()
-    print(f'floor set by a 2048 x 2048 matrix product: {limit:,.0f} images/s')
-    plain = {b: [plain_speed(root, n_images, b) for _ in range(repeats)] for b in batch_sizes}
-    keep_freed_memory()          # after the plain program, which has none of it
+    """The programs take turns, so that a machine that slows down does so for all of them."""
+    keep_freed_memory()
     for batch_size in batch_sizes:
-        base = statistics.median(plain[batch_size])
-        print(f'batch {batch_size}: plain program {show(plain[batch_size])} images/s, '
-              f'{base / limit:.0%} of the floor')
+        own, compiling = {}, {}
         for compile in ('off', 'on'):
-            own, seconds = own_epochs(root, n_images, batch_size, compile, repeats)
-            middle = statistics.median(own)
-            note = f' after {seconds:.0f} s of compiling' if compile == 'on' else ''
-            print(f'batch {batch_size}: this one, compile {compile}: {show(own)} images/s, '
-                  f'{middle / base:.2f}x, {middle / limit:.0%} of the floor{note}', flush=True)
+            compiling[compile], own[compile] = own_epochs(root, n_images, batch_size, compile)
+            next(own[compile])                             # warm-up
+        found = [{'floor': floor(), 'plain': plain_speed(root, n_images, batch_size),
+                  **{compile: next(epochs) for compile, epochs in own.items()}}
+                 for _ in range(repeats)]
+        limit = statistics.median(row['floor'] for row in found)
+        print(f'batch {batch_size}: floor set by a 2048 x 2048 matrix product: '
+              f'{show([row["floor"] for row in found])} images/s')
+        for name, label in (('plain', 'plain program'), ('off', 'this one, compile off'),
+                            ('on', f'this one, compile on ({compiling["on"]:.0f} s apart)')):
+            values = [row[name] for row in found]
+            ratios = [row[name] / row['plain'] for row in found]
+            middle = statistics.median(values)
+            print(f'batch {batch_size}: {label}: {show(values)} images/s, '
+                  f'{statistics.median(ratios):.2f}x ({min(ratios):.2f} - {max(ratios):.2f}), '
+                  f'{middle / limit:.0%} of the floor', flush=True)
 
 
 def plain_quality(root, seed, n_epochs=10):
@@ -132,16 +140,16 @@ def qualities(root, seeds):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('root')
-    parser.add_argument('--repeats', type=int, default=3)
-    parser.add_argument('--seeds', type=int, default=3, help='0 leaves part 2 out')
+    parser.add_argument('--repeats', type=int, default=5, help='0 leaves part 2 out')
+    parser.add_argument('--seeds', type=int, default=3, help='0 leaves part 1 out')
     args = parser.parse_args()
     root = str(Path(args.root).absolute())
     print(f'{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, '
           f'torch {torch.__version__}; median (lowest - highest)')
+    if args.seeds:               # first: keep_freed_memory would help the plain program
+        qualities(root, args.seeds)
     if args.repeats:
         speeds(root, (16, program.RECIPES['quick']['batch_size']), args.repeats)
-    if args.seeds:
-        qualities(root, args.seeds)
 
 
 if __name__ == '__main__':

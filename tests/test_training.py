@@ -1,6 +1,7 @@
 """What a training run keeps: schedules, states, interruptions, several processes."""
 import csv
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -216,6 +217,40 @@ def test_a_full_disk_leaves_the_last_state(images, here, monkeypatch):
     assert status == 2
     assert (here / program.RUN_PATH).read_bytes() == state
     assert (here / program.ckpt_path).read_bytes() == model
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 1 MB; only root may mount one."""
+    folder = tmp_path / 'disk'
+    folder.mkdir()
+    mount = ['mount', '-t', 'tmpfs', '-o', 'size=1m', 'none', str(folder)]
+    if not shutil.which('mount') or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip('no file system can be mounted here')
+    yield folder
+    subprocess.run(['umount', str(folder)], check=True)
+
+
+def test_a_disk_that_is_really_full_leaves_the_last_state(images, small_disk):
+    options = ['train', '--data_root', images, '--n_epochs', 3, *SMALL]
+    done = run_module('dldemos.VAE.main', *options, cwd=small_disk)
+    assert done.returncode == 0, done.stderr
+    before = weights(small_disk / program.ckpt_path)
+    filler = small_disk / 'filler'
+    with pytest.raises(OSError), open(filler, 'wb', buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    os.truncate(filler, filler.stat().st_size - (40 << 10))       # less than one more state
+    done = run_module('dldemos.VAE.main', *options, '--seed', 1, cwd=small_disk)
+    assert done.returncode == 2
+    assert 'No space left on device' in done.stderr
+    assert 'Traceback' not in done.stderr
+    assert same(weights(small_disk / program.ckpt_path), before)
+    checkpoint.load_run(small_disk / program.RUN_PATH)            # whole, or it would raise
+    assert not [path for path in small_disk.rglob('.*.tmp')]
+    filler.unlink()
+    done = run_module('dldemos.VAE.main', *options, '--seed', 1, cwd=small_disk)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_run_leaves_a_log_and_pictures(images, here):
