@@ -1,4 +1,4 @@
-"""Held-out losses of the recipes and of other settings, over several seeds.
+"""Held-out losses of other settings than the chosen ones, over several seeds.
 
     python benchmarks/recipes.py data/celebA/img_align_celeba
 
@@ -6,14 +6,16 @@ Each row is `train` with the options that stand in it; the loss is that of its l
 last tenth of the images.
 """
 import argparse
+import os
 from pathlib import Path
 
 from runs import run_each, spread
 
 TRIED = (
-    '--recipe article --held_out 0.1',
-    '--recipe default',
-    '--recipe quick',
+    '--recipe quick --lr 0.004',
+    '--recipe quick --lr 0.003 --batch_size 16',
+    '--recipe quick --adam_betas 0.9,0.999',
+    '--recipe quick --warm_up 0.2',
 )
 
 
@@ -22,11 +24,13 @@ def main():
     parser.add_argument('root')
     parser.add_argument('--seeds', type=int, default=3)
     parser.add_argument('options', nargs='*', help='settings to try instead, each in quotes')
+    parser.add_argument('--jobs', type=int, default=os.cpu_count(), help='runs at once')
     args = parser.parse_args()
     root = str(Path(args.root).absolute())
     print('| options | held-out loss: mean (lowest - highest) | MSE | KL, nats |\n'
           '| --- | --- | --- | --- |')
-    for options, results in run_each(root, ['train'], args.options or TRIED, range(args.seeds)):
+    for options, results in run_each(root, ['train'], args.options or TRIED, range(args.seeds),
+                                            args.jobs):
         print(f'| `{options}` |', ' | '.join(
             spread([result[name] for result in results], digits) for name, digits in (
                 ('held_out_loss', 5), ('held_out_reconstruction', 5), ('held_out_kl', 1))),

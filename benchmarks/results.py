@@ -6,6 +6,7 @@ Each column is `train evaluate` with the options at its head, trained on the fir
 the images and evaluated on the last: mean (lowest - highest) over the seeds.
 """
 import argparse
+import os
 from pathlib import Path
 
 from runs import run_each, spread
@@ -26,9 +27,11 @@ def main():
     parser.add_argument('root')
     parser.add_argument('--seeds', type=int, default=3)
     parser.add_argument('columns', nargs='*', default=COLUMNS, help='other options, in quotes')
+    parser.add_argument('--jobs', type=int, default=os.cpu_count(), help='runs at once')
     args = parser.parse_args()
     root = str(Path(args.root).absolute())
-    results = dict(run_each(root, ['train', 'evaluate'], args.columns, range(args.seeds)))
+    results = dict(run_each(root, ['train', 'evaluate'], args.columns, range(args.seeds),
+                            args.jobs))
     print('| | ' + ' | '.join(f'`{options}`' for options in results) + ' |\n'
           + '| --- ' * (len(results) + 1) + '|')
     for name, digits in ROWS.items():

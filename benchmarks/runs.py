@@ -31,12 +31,12 @@ def run(root, actions, options, seed, environment=None):
     return figures
 
 
-def run_each(root, actions, list_of_options, seeds):
-    """Yield (options, the figures of each seed), as many runs at once as there are cores.
+def run_each(root, actions, list_of_options, seeds, jobs):
+    """Yield (options, the figures of each seed); so many jobs run at once.
 
     Each run has one core: its losses are those of any run, its times are not.
     """
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(jobs) as pool:
         runs = [[pool.submit(run, root, actions, options, seed, {'OMP_NUM_THREADS': '1'})
                  for seed in seeds] for options in list_of_options]
         for options, of_seeds in zip(list_of_options, runs):
