@@ -21,7 +21,7 @@ FORMAT = 'dldemos.VAE prior 1'
 class Velocity(nn.Module):
     """A small network: codes (N, latent_dim) and times (N, 1) -> velocities (N, latent_dim)."""
 
-    def __init__(self, latent_dim, width=512):
+    def __init__(self, latent_dim, width=256):
         super().__init__()
         self.frequencies = nn.Parameter(torch.arange(1, 17) * torch.pi / 2, requires_grad=False)
         self.layers = nn.Sequential(
