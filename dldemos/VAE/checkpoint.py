@@ -7,6 +7,7 @@ from dldemos.VAE import processes
 from dldemos.VAE.errors import UserError
 from dldemos.VAE.files import whole_file
 
+PRETRAINED = str(Path(__file__).with_name('pretrained.pth'))   # what it is: pretrained.json
 RUN_FORMAT = 'dldemos.VAE run 1'
 
 
@@ -42,6 +43,11 @@ def load_weights(path, model):
             raise UserError(f'{path} is of a VAE of other sizes ({name} differs): give the '
                             f'hiddens and latent_dim that it was trained with')
     model.load_state_dict(weights)
+
+
+def is_pretrained(path):
+    """Whether a path leads to the weights that come with the program."""
+    return Path(path).resolve() == Path(PRETRAINED).resolve()
 
 
 def is_finite(model):

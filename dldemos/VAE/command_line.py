@@ -98,6 +98,7 @@ OPTIONS = {
     'mirror': (yes_or_no, 'mirror half of the training images, others in every epoch'),
     'hiddens': (widths, 'channels after each stage of the encoder'),
     'latent_dim': (whole_number(1), 'length of a code'),
+    'init': (name, 'weights to train on from: a file, or pretrained; unless given, random ones'),
     'data_root': (name, 'folder or zip of images; unless given, CelebA if it is there, '
                         'else faces that are drawn once'),
     'crop': (whole_number(1), 'side in pixels of the middle square that is cut out of an image; '

@@ -39,13 +39,16 @@ def interpolate(device, model, images=None, n_rows=5, n_steps=10, seed=0):
 
 
 @torch.no_grad()
-def traverse(device, model, images, n_dimensions=10, n_steps=9, reach=3.0):
+def traverse(device, model, images=None, n_dimensions=10, n_steps=9, reach=3.0):
     """Draw a face while one dimension of its code goes from -reach to reach, a row for each.
 
     The dimensions are those that carry the most information, by their KL divergence over
-    `images`; the face is the first of these. work_dirs/traverse.jpg.
+    `images`, without them over faces that the model draws; the face is the first of these.
+    work_dirs/traverse.jpg.
     """
     model.to(device).eval()
+    if images is None:
+        images = model.sample(device, 64).clamp(0, 1)
     mean, logvar = model.encode(images.to(device))
     kl = kl_per_dimension(mean, logvar)
     rows = []

@@ -135,6 +135,12 @@ def get_dataloader(root=CELEBA_ROOT, batch_size=16, img_shape=(64, 64), seed=0):
     return batches(CelebADataset(root, img_shape), batch_size, seed=seed)
 
 
+def find_celeba():
+    """CelebA's folder or zip at the default place; None if it is not there."""
+    places = (CELEBA_ROOT, CELEBA_ROOT + '.zip')
+    return next((place for place in places if Path(place).exists()), None)
+
+
 def find_images(root=None):
     """What to train on: `root` if one is given, else CelebA, else drawn faces.
 
@@ -146,11 +152,11 @@ def find_images(root=None):
             raise UserError(f'there is nothing at {root}: give a folder or a zip of images, or '
                             f'no --data_root at all to train on drawn faces')
         return root
-    for celeba in (CELEBA_ROOT, CELEBA_ROOT + '.zip'):
-        if Path(celeba).exists():
-            return celeba
+    celeba = find_celeba()
+    if celeba:
+        return celeba
     print(f'No CelebA in {CELEBA_ROOT} or {CELEBA_ROOT}.zip.')
-    print('Training on faces that this program draws once, in data/sample_faces.')
+    print('Instead, faces that this program draws once, in data/sample_faces.')
     print('For photographs: data/README.md says where to get CelebA and where to put it.')
     return draw_sample_faces()
 

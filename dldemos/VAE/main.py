@@ -12,14 +12,14 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from dldemos.VAE import checkpoint, latent, processes, progress
+from dldemos.VAE import checkpoint, inputs, latent, processes, progress
 from dldemos.VAE.command_line import as_text, parse
 from dldemos.VAE.errors import UserError, exit_status
 from dldemos.VAE.evaluate import evaluate
-from dldemos.VAE.load_celebA import CelebADataset, batches, find_images, split
+from dldemos.VAE.load_celebA import batches
 from dldemos.VAE.model import VAE
 from dldemos.VAE.pictures import grid, labelled_rows, pairs, save_picture
-from dldemos.VAE.prior import PRIORS, fitted_prior, sample_codes
+from dldemos.VAE.prior import PRIORS
 from dldemos.VAE.speed import compile_loss, keep_freed_memory
 
 # Hyperparameters. Edit them here, or give them as options: --n_epochs 2
@@ -37,6 +37,7 @@ mirror = False                      # mirror half of the images, others in every
 # Model
 hiddens = (16, 32, 64, 128, 256)    # channels after each stage of the encoder
 latent_dim = 128                    # length of a code
+init = None                         # weights to start from: a file, or 'pretrained'; None: random
 
 # Data and pictures
 data_root = None                    # folder or zip of images; None: CelebA, else drawn faces
@@ -58,8 +59,10 @@ RECIPES = {
     'default': {},
     'article': {'n_epochs': 10, 'kl_weight': 0.00025, 'lr': 0.005, 'batch_size': 16,
                 'lr_schedule': 'constant', 'adam_betas': (0.9, 0.999), 'held_out': 0.0},
-    'quick': {'n_epochs': 4, 'lr': 0.005, 'batch_size': 32, 'lr_schedule': 'linear',
+    'quick': {'n_epochs': 5, 'lr': 0.005, 'batch_size': 32, 'lr_schedule': 'linear',
               'warm_up': 0.5, 'adam_betas': (0.8, 0.99)},
+    'long': {'n_epochs': 80, 'lr': 0.003, 'batch_size': 32, 'lr_schedule': 'linear',
+             'warm_up': 0.3, 'adam_betas': (0.9, 0.999), 'mirror': True},
 }
 
 # What the program can do, in the order in which it does it
@@ -74,8 +77,9 @@ ACTIONS = {
 }
 
 RUN_PATH = 'work_dirs/run.pth'      # the whole state of a run, for --resume
-RUN_SETTINGS = ('batch_size', 'mirror', 'hiddens', 'latent_dim', 'data_root', 'crop', 'n_images',
-                'held_out', 'seed')  # besides those of train: what a resumed run must share
+# Besides the settings of train, what a run and the one that resumes it must share
+RUN_SETTINGS = ('batch_size', 'mirror', 'hiddens', 'latent_dim', 'init', 'data_root', 'crop',
+                'n_images', 'held_out', 'seed')
 
 
 def kl_divergence(mean, logvar):
@@ -275,43 +279,34 @@ def generate(device, model, n_samples=n_samples, code=None, prior='normal'):
     save_picture(grid(faces, columns=8), f'work_dirs/{name}.jpg')
 
 
-def choose_device(name):
-    """'auto' or a name of torch's -> torch.device that works here; UserError otherwise."""
-    if name == 'auto':
-        if torch.cuda.is_available():
-            return torch.device('cuda')
-        return torch.device('mps' if torch.backends.mps.is_available() else 'cpu')
+def run_training(settings, device, model):
+    """Open the images and train as the settings say; returns all images and their two parts."""
+    if checkpoint.is_pretrained(settings.ckpt_path):
+        raise UserError('training would overwrite the pretrained weights: give another '
+                        '--ckpt_path; --init pretrained starts from them')
+    if settings.init is not None:
+        checkpoint.load_weights(checkpoint.PRETRAINED if settings.init == 'pretrained'
+                                else settings.init, model)
+    dataset, seen, unseen = inputs.open_images(settings)
+    torch.manual_seed(settings.seed + processes.rank())
+    dataloader = batches(seen, settings.batch_size, seed=settings.seed, rank=processes.rank(),
+                         n_processes=processes.n_processes(), mirror=settings.mirror)
+    held_out = batches(unseen, 64, shuffle=False) if len(unseen) else None
     try:
-        torch.zeros(1, device=name)
-        return torch.device(name)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise UserError(f'the device {name} cannot be used here '
-                        f'({str(error).splitlines()[0]}): try --device auto') from error
-
-
-def open_images(settings):
-    """All images of the settings, the ones to train on, and the held-out ones."""
-    with processes.first_process_first():
-        dataset = CelebADataset(find_images(settings.data_root), crop=settings.crop,
-                                n_images=settings.n_images, cache_dir=settings.cache_dir)
-    return (dataset, *split(dataset, settings.held_out))
-
-
-def draw_codes(settings, device, model, prior, n):
-    """Codes (n, latent_dim) of a prior; to fit one to the weights it opens the images."""
-    def encode():
-        _, seen, _ = open_images(settings)
-        return latent.encode_all(model.to(device), device, batches(seen, 64, shuffle=False))
-
-    torch.manual_seed(settings.seed)           # the same faces, trained in this run or not
-    fitted = None if prior == 'normal' else fitted_prior(prior, settings.ckpt_path, encode)
-    return sample_codes(prior, fitted, n, model.latent_dim).to(device)
+        train(device, dataloader, model, settings.n_epochs, settings.lr, settings.kl_weight,
+              settings.lr_schedule, settings.warm_up, settings.compile, settings.ckpt_path,
+              held_out, settings.resume,
+              {name: getattr(settings, name) for name in RUN_SETTINGS}, settings.adam_betas)
+    except KeyboardInterrupt:
+        print(checkpoint.how_to_go_on(RUN_PATH))
+        raise
+    return dataset, seen, unseen
 
 
 def main(argv=None):
     actions, settings = parse(argv, ACTIONS, RECIPES, defaults=globals())
     keep_freed_memory()
-    device = processes.join_processes(choose_device(settings.device))
+    device = processes.join_processes(processes.choose_device(settings.device))
     print(f'{", ".join(actions)} on {device}: '
           + ' '.join(f'{name}={as_text(value)}' for name, value in vars(settings).items()
                      if value is not None and name != 'device'))
@@ -320,52 +315,41 @@ def main(argv=None):
         model = VAE(settings.hiddens, settings.latent_dim)
     except ValueError as error:
         raise UserError(error) from error
-    if 'train' not in actions:
-        checkpoint.load_weights(settings.ckpt_path, model)
-    if actions != ['generate']:
-        dataset, seen, unseen = open_images(settings)
-
     if 'train' in actions:
-        torch.manual_seed(settings.seed + processes.rank())
-        dataloader = batches(seen, settings.batch_size, seed=settings.seed,
-                             rank=processes.rank(), n_processes=processes.n_processes(),
-                             mirror=settings.mirror)
-        held_out = batches(unseen, 64, shuffle=False) if len(unseen) else None
-        try:
-            train(device, dataloader, model, settings.n_epochs, settings.lr,
-                  settings.kl_weight, settings.lr_schedule, settings.warm_up,
-                  settings.compile, settings.ckpt_path, held_out, settings.resume,
-                  {name: getattr(settings, name) for name in RUN_SETTINGS},
-                  settings.adam_betas)
-        except KeyboardInterrupt:
-            print(checkpoint.how_to_go_on(RUN_PATH))
-            raise
+        weights_path = settings.ckpt_path
+        dataset, seen, unseen = run_training(settings, device, model)
+    else:
+        weights_path = inputs.load_trained(settings.ckpt_path, model, ckpt_path)
+        dataset, seen, unseen = inputs.images_to_draw(actions, settings, weights_path)
     first = processes.is_first()
     processes.leave_processes()
     if not first:
         return
 
-    if actions != ['generate']:                # faces to look at: of those not trained on
+    shown = None
+    if dataset is not None:                    # faces to look at: of those not trained on
         shown = batches(unseen if len(unseen) else seen, 64, seed=settings.seed)
+    draw_codes = partial(inputs.draw_codes, settings, device, model, weights_path)
     if 'reconstruct' in actions:
         reconstruct(device, shown, model)
     if 'generate' in actions:
-        code = draw_codes(settings, device, model, settings.prior, settings.n_samples)
+        code = draw_codes(settings.prior, settings.n_samples)
         generate(device, model, code=code, prior=settings.prior)
     if 'interpolate' in actions:
-        latent.interpolate(device, model, next(iter(shown)), seed=settings.seed)
+        latent.interpolate(device, model, shown and next(iter(shown)), seed=settings.seed)
     if 'traverse' in actions:
-        latent.traverse(device, model, next(iter(shown)))
+        latent.traverse(device, model, shown and next(iter(shown)))
     if 'attributes' in actions:
-        names = [dataset.names[i] for i in seen.indices]
-        known = latent.read_attributes(find_images(settings.data_root), names)
-        mean, _ = latent.encode_all(model.to(device), device, batches(seen, 64, shuffle=False))
+        known_of = seen if len(seen) else unseen
+        names = [dataset.names[i] for i in known_of.indices]
+        known = latent.read_attributes(dataset.root, names)
+        mean, _ = latent.encode_all(model.to(device), device,
+                                    batches(known_of, 64, shuffle=False))
         directions = latent.attribute_directions(mean, known)
         latent.draw_attributes(device, model, next(iter(shown)), directions)
     if 'evaluate' in actions:
         evaluate(device, model, batches(unseen if len(unseen) else seen, 64, shuffle=False),
-                 settings.kl_weight, {prior: partial(draw_codes, settings, device, model, prior)
-                                      for prior in PRIORS})
+                 settings.kl_weight, {prior: partial(draw_codes, prior) for prior in PRIORS})
 
 
 if __name__ == '__main__':

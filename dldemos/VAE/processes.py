@@ -17,6 +17,20 @@ from dldemos.VAE.errors import UserError
 together = False           # whether this process works with others that torchrun started
 
 
+def choose_device(name):
+    """'auto' or a name of torch's -> torch.device that works here; UserError otherwise."""
+    if name == 'auto':
+        if torch.cuda.is_available():
+            return torch.device('cuda')
+        return torch.device('mps' if torch.backends.mps.is_available() else 'cpu')
+    try:
+        torch.zeros(1, device=name)
+        return torch.device(name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise UserError(f'the device {name} cannot be used here '
+                        f'({str(error).splitlines()[0]}): try --device auto') from error
+
+
 def join_processes(device):
     """Meet the other processes, if torchrun started any; returns this one's own device.
 
