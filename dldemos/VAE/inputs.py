@@ -75,14 +75,14 @@ def images_to_draw(actions, settings, weights_path):
     return dataset, seen, unseen
 
 
-def draw_codes(settings, device, model, weights_path, prior, n):
+def draw_codes(settings, device, model, weights_path, seen, prior, n):
     """n random codes (n, latent_dim) of a prior, the same for the same seed.
 
-    A prior that has to be fitted to the weights first opens the images.
+    seen: the training images, for a prior that has to be fitted first; None: it opens them.
     """
     def encode():
-        _, seen, _ = open_images(settings)
-        return latent.encode_all(model.to(device), device, batches(seen, 64, shuffle=False))
+        images = open_images(settings)[1] if seen is None else seen
+        return latent.encode_all(model.to(device), device, batches(images, 64, shuffle=False))
 
     torch.manual_seed(settings.seed)
     fitted = None if prior == 'normal' else fitted_prior(prior, weights_path, encode)

@@ -329,7 +329,7 @@ def main(argv=None):
     shown = None
     if dataset is not None:                    # faces to look at: of those not trained on
         shown = batches(unseen if len(unseen) else seen, 64, seed=settings.seed)
-    draw_codes = partial(inputs.draw_codes, settings, device, model, weights_path)
+    draw_codes = partial(inputs.draw_codes, settings, device, model, weights_path, seen)
     if 'reconstruct' in actions:
         reconstruct(device, shown, model)
     if 'generate' in actions:
