@@ -55,6 +55,7 @@ def figures(model, weights_path, seen, unseen):
             fitted = None if prior == 'normal' else fitted_prior(
                 prior, weights_path,
                 lambda: encode_all(model, device, batches(seen, 64, shuffle=False)))
+            torch.manual_seed(0)
             return sample_codes(prior, fitted, n, model.latent_dim)
         return codes
 

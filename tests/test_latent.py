@@ -141,3 +141,7 @@ def test_each_walk_writes_its_own_pictures(here, capsys, monkeypatch):
     program.main(['generate', '--prior', 'flow', *options])
     assert (here / 'work_dirs/generate_flow.jpg').exists()
     assert fitted.stat().st_mtime_ns == made                # the weights have not changed
+    drawn = (here / 'work_dirs/generate_flow.jpg').read_bytes()
+    fitted.unlink()
+    program.main(['generate', '--prior', 'flow', *options])
+    assert (here / 'work_dirs/generate_flow.jpg').read_bytes() == drawn   # fitted anew, the same

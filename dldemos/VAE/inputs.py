@@ -86,4 +86,5 @@ def draw_codes(settings, device, model, weights_path, seen, prior, n):
 
     torch.manual_seed(settings.seed)
     fitted = None if prior == 'normal' else fitted_prior(prior, weights_path, encode)
+    torch.manual_seed(settings.seed)           # the same codes, fitted just now or before
     return sample_codes(prior, fitted, n, model.latent_dim).to(device)
