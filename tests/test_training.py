@@ -88,11 +88,12 @@ def test_fifty_steps_are_those_of_a_plainly_written_loop(images, here, monkeypat
     assert losses == pytest.approx(expected, rel=1e-2)     # rounding grows with the steps
 
 
-def test_a_resumed_run_ends_with_the_same_weights(images, here, monkeypatch):
+@pytest.mark.parametrize('optimizer', ['adam', 'muon'])
+def test_a_resumed_run_ends_with_the_same_weights(images, here, monkeypatch, optimizer):
     def run(n_epochs=4, **kwargs):
         torch.manual_seed(5)
         program.train('cpu', get_dataloader(images, batch_size=4), small_vae(),
-                      n_epochs=n_epochs, **kwargs)
+                      n_epochs=n_epochs, optimizer=optimizer, **kwargs)
 
     run()
     uninterrupted = weights()
@@ -112,7 +113,7 @@ def test_a_resumed_run_ends_with_the_same_weights(images, here, monkeypatch):
     assert not same(weights(), uninterrupted)
     torch.manual_seed(99)
     program.train('cpu', get_dataloader(images, batch_size=4), small_vae(), n_epochs=4,
-                  resume=True)
+                  resume=True, optimizer=optimizer)
     assert same(weights(), uninterrupted)
     again = checkpoint.load_run(program.RUN_PATH)['rows']
     assert [row['loss'] for row in again] == [row['loss'] for row in rows]

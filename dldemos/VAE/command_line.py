@@ -91,6 +91,8 @@ OPTIONS = {
                                   'best decoder variance, as training goes'),
     'lr': (number(0, above=True, most=1), 'learning rate of Adam'),
     'batch_size': (whole_number(1), 'images a step (and a process)'),
+    'optimizer': (one_of('adam', 'muon'), 'muon: fewer images to the same loss, by even steps in '
+                                          'all directions of the weights'),
     'adam_betas': (betas, 'how long Adam remembers gradients, and their squares'),
     'lr_schedule': (one_of('linear', 'constant'), 'linear: the learning rate goes up, then '
                                                   'down to 0; constant: as in the article'),

@@ -1,0 +1,77 @@
+"""Muon: steps of even length in all directions of a weight matrix, so that fewer are needed."""
+import torch
+from torch import nn
+
+MATRIX_LR = 4.0            # the learning rate of the matrices, in those of Adam
+MOMENTUM = 0.9
+LARGEST = 128              # shorter side of a matrix: the work grows with its square
+N_ITERATIONS = 5
+COEFFICIENTS = 3.4445, -4.7750, 2.0315
+
+
+class Muon(torch.optim.Adam):
+    """Muon for the hidden weights of a VAE, Adam for its other parameters.
+
+    A step of Adam, or of gradient descent, goes far in the few directions in which the
+    gradients of a matrix are large. Muon sets all singular values of the step near to 1.
+    Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024; that of
+    torch.optim computes in bfloat16, which most CPUs only imitate (30 times slower), and takes
+    no convolutions.
+
+    Args:
+        model: a VAE; a convolution's weight (a, b, 3, 3) counts as a matrix (a, 9 b).
+        lr: learning rate of Adam; the matrices get MATRIX_LR times it.
+        betas: of Adam.
+    """
+
+    def __init__(self, model, lr, betas):
+        matrices = hidden_weights(model)
+        chosen = {id(weight) for weight in matrices}
+        others = [value for value in model.parameters() if id(value) not in chosen]
+        super().__init__([{'params': others}, {'params': matrices, 'lr': MATRIX_LR * lr}],
+                         lr, betas, fused=True)
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        _, matrices = self.param_groups
+        for weight in matrices['params']:
+            gradient, weight.grad = weight.grad, None       # Adam leaves it alone
+            state = self.state[weight]
+            if not state:
+                state['step'] = torch.zeros(())
+                state['momentum'] = torch.zeros_like(gradient)
+            state['step'] += 1
+            momentum = state['momentum'].lerp_(gradient, 1 - MOMENTUM)
+            update = orthogonalized(gradient.lerp(momentum, MOMENTUM).reshape(len(weight), -1))
+            length = max(1, update.shape[0] / update.shape[1]) ** 0.5
+            weight.add_(update.reshape(weight.shape), alpha=-matrices['lr'] * length)
+        return super().step(closure)
+
+
+def hidden_weights(model):
+    """The weights that Muon is for: those of layers between other layers.
+
+    Left out are the layers that see images or make them, the one that gives log-variances,
+    and matrices that would take too long.
+    """
+    first, *_, last = [layer for layer in model.modules()
+                       if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d))]
+    left_out = first, last, model.var_linear
+    return [layer.weight for layer in model.modules()
+            if isinstance(layer, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d))
+            and layer not in left_out and min(layer.weight.flatten(1).shape) <= LARGEST]
+
+
+def orthogonalized(matrix):
+    """A matrix of the same shape and singular vectors, its singular values from 0.7 to 1.2.
+
+    Newton-Schulz iterations of an odd polynomial; values that are tiny beside the largest one
+    come out smaller.
+    """
+    a, b, c = COEFFICIENTS
+    x = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
+    x = x / (x.norm() + 1e-12)                  # no singular value above 1
+    for _ in range(N_ITERATIONS):
+        square = x @ x.T
+        x = torch.addmm(x, torch.addmm(square, square, square, beta=b, alpha=c), x, beta=a)
+    return x.T if matrix.shape[0] > matrix.shape[1] else x
