@@ -6,7 +6,8 @@
    that it took; then `--recipe quick` and the default as a user starts them, in a process of
    their own, with import, decoding and saving.
 2. Images/s with data loading: the plain loop (decode each time, constant learning rate), then
-   this program's epochs, and the share of the floor that this machine's matrix product sets.
+   this program's epochs with the batch and the optimizer of the default and of `--recipe quick`,
+   and the share of the floor that this machine's matrix product sets.
 """
 import argparse
 import itertools
@@ -28,6 +29,7 @@ sys.path.insert(0, str(REPOSITORY))
 from dldemos.VAE import main as program  # noqa: E402
 from dldemos.VAE.load_celebA import CelebADataset, batches, split  # noqa: E402
 from dldemos.VAE.model import VAE  # noqa: E402
+from dldemos.VAE.muon import Muon  # noqa: E402
 from dldemos.VAE.speed import compile_loss, keep_freed_memory  # noqa: E402
 
 FLOPS_PER_IMAGE = 85.5e6         # forward and backward, multiplications and additions
@@ -56,13 +58,14 @@ def plain_speed(root, n_images, batch_size):
     return float(done.stdout)
 
 
-def own_epochs(root, n_images, batch_size, compile):
+def own_epochs(root, n_images, batch_size, optimizer, compile):
     """(seconds of compiling, a generator of images/s of one epoch after the other)"""
     torch.compiler.reset()                                 # or it would compile for any size
     torch.manual_seed(0)
     device = torch.device('cpu')
     model = VAE().to(memory_format=torch.channels_last)
-    optimizer = torch.optim.Adam(model.parameters(), 0.005, fused=True)
+    optimizer = (Muon(model, 0.005, (0.9, 0.99)) if optimizer == 'muon' else
+                 torch.optim.Adam(model.parameters(), 0.005, fused=True))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
     dataloader = batches(CelebADataset(root, n_images=n_images), batch_size)
     start = time.perf_counter()
@@ -74,19 +77,22 @@ def own_epochs(root, n_images, batch_size, compile):
                        for epoch in itertools.count(1))
 
 
-def speeds(root, batch_sizes, repeats, n_images=3200):
+def speeds(root, recipes, repeats, n_images=3200):
     """The programs take turns, so that a machine that slows down does so for all of them."""
     keep_freed_memory()
-    for batch_size in batch_sizes:
+    for recipe in recipes:
+        batch_size = recipe.get('batch_size', program.batch_size)
+        optimizer = recipe.get('optimizer', program.optimizer)
         own, compiling = {}, {}
         for compile in ('off', 'on'):
-            compiling[compile], own[compile] = own_epochs(root, n_images, batch_size, compile)
+            compiling[compile], own[compile] = own_epochs(root, n_images, batch_size,
+                                                             optimizer, compile)
             next(own[compile])                             # warm-up
         found = [{'floor': floor(), 'plain': plain_speed(root, n_images, batch_size),
                   **{compile: next(epochs) for compile, epochs in own.items()}}
                  for _ in range(repeats)]
         limit = statistics.median(row['floor'] for row in found)
-        print(f'batch {batch_size}: floor set by a 2048 x 2048 matrix product: '
+        print(f'batch {batch_size}, {optimizer}: floor set by a 2048 x 2048 matrix product: '
               f'{show([row["floor"] for row in found])} images/s')
         for name, label in (('plain', 'plain program'), ('off', 'this one, compile off'),
                             ('on', f'this one, compile on ({compiling["on"]:.0f} s apart)')):
@@ -149,7 +155,7 @@ def main():
     if args.seeds:               # first: keep_freed_memory would help the plain program
         qualities(root, args.seeds)
     if args.repeats:
-        speeds(root, (16, program.RECIPES['quick']['batch_size']), args.repeats)
+        speeds(root, (program.RECIPES['default'], program.RECIPES['quick']), args.repeats)
 
 
 if __name__ == '__main__':
