@@ -12,11 +12,15 @@ from pathlib import Path
 from runs import run_each, spread
 
 TRIED = (
-    '--recipe quick --n_epochs 4',
-    '--recipe quick --n_epochs 4 --lr 0.004',
-    '--recipe quick --n_epochs 4 --lr 0.003 --batch_size 16',
-    '--recipe quick --n_epochs 4 --adam_betas 0.9,0.999',
-    '--recipe quick --n_epochs 4 --warm_up 0.2',
+    '--recipe quick',
+    '--recipe quick --optimizer adam --lr 0.005 --adam_betas 0.8,0.99',
+    '--recipe quick --n_epochs 2',
+    '--recipe quick --lr 0.005',
+    '--recipe quick --lr 0.02',
+    '--recipe quick --batch_size 16',
+    '--recipe quick --batch_size 64',
+    '--recipe quick --warm_up 0.2',
+    '--recipe quick --adam_betas 0.9,0.999',
 )
 
 
