@@ -22,9 +22,20 @@ def test_orthogonalized_keeps_the_directions_and_evens_out_their_lengths(shape):
     matrix = torch.randn(shape) @ torch.diag(torch.linspace(0.1, 10, shape[1]))
     left, values, right = torch.linalg.svd(matrix, full_matrices=False)
     between = left.T @ muon.orthogonalized(matrix) @ right.T
-    torch.testing.assert_close(between, torch.diag(between.diag()), rtol=0, atol=1e-4)
+    torch.testing.assert_close(between, torch.diag(between.diag()), rtol=0, atol=1e-3)
     large = between.diag()[values > 0.05 * values.max()]
     assert large.min() > 0.65 and large.max() < 1.25
+
+
+def test_orthogonalized_is_the_iteration_on_the_whole_matrix():
+    """Keller Jordan's form of it, here in double precision, on a matrix of low rank and noise."""
+    torch.manual_seed(0)
+    matrix = torch.randn(40, 3) @ torch.randn(3, 100) + 1e-3 * torch.randn(40, 100)
+    x = matrix.double() / matrix.double().norm()
+    for _ in range(5):
+        square = x @ x.T
+        x = 3.4445 * x + (-4.7750 * square + 2.0315 * square @ square) @ x
+    torch.testing.assert_close(muon.orthogonalized(matrix), x.float(), rtol=0, atol=1e-3)
 
 
 def test_orthogonalized_does_not_depend_on_the_length():

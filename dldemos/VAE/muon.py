@@ -65,13 +65,18 @@ def hidden_weights(model):
 def orthogonalized(matrix):
     """A matrix of the same shape and singular vectors, its singular values from 0.7 to 1.2.
 
-    Newton-Schulz iterations of an odd polynomial; values that are tiny beside the largest one
-    come out smaller.
+    Newton-Schulz iterations: each puts the singular values through an odd polynomial, whose
+    fixed point is near 1. Values that are tiny beside the largest come out smaller. All of it
+    happens in the small square matrices x @ x.T and `power`, where x is power @ (the input).
     """
     a, b, c = COEFFICIENTS
     x = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
     x = x / (x.norm() + 1e-12)                  # no singular value above 1
+    square = x @ x.T
+    power = identity = torch.eye(len(x), device=x.device)
     for _ in range(N_ITERATIONS):
-        square = x @ x.T
-        x = torch.addmm(x, torch.addmm(square, square, square, beta=b, alpha=c), x, beta=a)
+        factor = a * identity + torch.addmm(square, square, square, beta=b, alpha=c)
+        power = factor @ power
+        square = factor @ square @ factor
+    x = power @ x
     return x.T if matrix.shape[0] > matrix.shape[1] else x
