@@ -62,7 +62,7 @@ RECIPES = {
     'article': {'n_epochs': 10, 'kl_weight': 0.00025, 'lr': 0.005, 'batch_size': 16,
                 'optimizer': 'adam', 'adam_betas': (0.9, 0.999), 'lr_schedule': 'constant',
                 'held_out': 0.0},
-    'quick': {'n_epochs': 3, 'lr': 0.01, 'batch_size': 32, 'optimizer': 'muon',
+    'quick': {'n_epochs': 3, 'lr': 0.015, 'batch_size': 64, 'optimizer': 'muon',
               'adam_betas': (0.9, 0.99), 'lr_schedule': 'linear', 'warm_up': 0.5},
     'long': {'n_epochs': 80, 'lr': 0.003, 'batch_size': 32, 'optimizer': 'adam',
              'adam_betas': (0.9, 0.999), 'lr_schedule': 'linear', 'warm_up': 0.3,

@@ -73,9 +73,10 @@ def orthogonalized(matrix):
     x = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
     x = x / (x.norm() + 1e-12)                  # no singular value above 1
     square = x @ x.T
-    power = identity = torch.eye(len(x), device=x.device)
+    power = torch.eye(len(x), device=x.device)
     for _ in range(N_ITERATIONS):
-        factor = a * identity + torch.addmm(square, square, square, beta=b, alpha=c)
+        factor = torch.addmm(square, square, square, beta=b, alpha=c)
+        factor.diagonal().add_(a)
         power = factor @ power
         square = factor @ square @ factor
     x = power @ x

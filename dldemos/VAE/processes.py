@@ -3,6 +3,7 @@
 Without torchrun every function here is right for a single process, so that the program
 has one code path.
 """
+import gc
 import os
 import sys
 from contextlib import contextmanager
@@ -74,6 +75,7 @@ def end_process(status):
     without an active exception").
     """
     if 'TORCHELASTIC_RUN_ID' not in os.environ:
+        gc.freeze()        # or Python takes a second to look through all that torch imported
         sys.exit(status)
     sys.stdout.flush()
     sys.stderr.flush()
