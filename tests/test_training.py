@@ -19,7 +19,7 @@ from dldemos.VAE.errors import UserError
 from dldemos.VAE.load_celebA import CelebADataset, ShuffledBatches, batches, get_dataloader
 from dldemos.VAE.model import VAE
 
-N_LONG = 40              # epochs: more than a loaded machine gets done before the test stops it
+N_LONG = 40              # epochs of a run that is stopped
 SMALL = ['--hiddens', '4,8,8,8,8', '--latent_dim', '8', '--batch_size', '4', '--device', 'cpu']
 
 
@@ -119,9 +119,22 @@ def test_a_resumed_run_ends_with_the_same_weights(images, here, monkeypatch, opt
     assert [row['loss'] for row in again] == [row['loss'] for row in rows]
 
 
+SLOW = '''
+import time
+from dldemos.VAE import main, processes, progress
+show_epoch = progress.show_epoch
+def show_slowly(*arguments):
+    show_epoch(*arguments)
+    time.sleep(0.2)
+progress.show_epoch = show_slowly
+processes.end_process(main.exit_status(main.main))
+'''
+
+
 def start(cwd, *arguments):
+    """A training whose epochs last long enough for a loaded machine to stop it in time."""
     return subprocess.Popen(
-        [sys.executable, '-m', 'dldemos.VAE.main', 'train', *map(str, arguments)], cwd=cwd,
+        [sys.executable, '-c', SLOW, 'train', *map(str, arguments)], cwd=cwd,
         env={**os.environ, 'PYTHONPATH': str(REPOSITORY)}, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
