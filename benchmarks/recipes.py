@@ -13,14 +13,14 @@ from runs import run_each, spread
 
 TRIED = (
     '--recipe quick',
-    '--recipe quick --optimizer adam --adam_betas 0.8,0.99 --lr 0.005 --batch_size 32',
-    '--recipe quick --n_epochs 2',
-    '--recipe quick --n_epochs 2 --batch_size 32 --lr 0.01',
-    '--recipe quick --batch_size 32 --lr 0.01',
-    '--recipe quick --batch_size 96 --lr 0.02',
-    '--recipe quick --lr 0.01',
-    '--recipe quick --lr 0.02',
-    '--recipe quick --warm_up 0.25',
+    '--recipe quick --optimizer adam --adam_betas 0.8,0.99',
+    '--recipe quick --n_epochs 3',
+    '--recipe quick --n_epochs 3 --batch_size 64',
+    '--recipe quick --batch_size 24',
+    '--recipe quick --batch_size 64',
+    '--recipe quick --lr 0.0035',
+    '--recipe quick --lr 0.007',
+    '--recipe quick --warm_up 0.2',
     '--recipe quick --adam_betas 0.9,0.999',
 )
 

@@ -59,8 +59,12 @@ def test_two_steps_are_those_of_the_definition_for_matrices_and_of_adam_for_the_
     hidden = {name for name, value in model.named_parameters()
               if any(value is weight for weight in muon.hidden_weights(model))}
     assert 0 < len(hidden) < len(list(model.parameters()))
-    optimizer, adam = muon.Muon(model, 0.01, (0.9, 0.99)), torch.optim.Adam(
-        other.parameters(), 0.01, (0.9, 0.99))
+    fast = [value for name, value in other.named_parameters() if name.endswith('.1.bias')]
+    assert len(fast) == len(list(other.encoder)) + len(list(other.decoder))
+    rest = [value for name, value in other.named_parameters() if not name.endswith('.1.bias')]
+    optimizer = muon.Muon(model, 0.01, (0.9, 0.99))
+    adam = torch.optim.Adam([{'params': rest}, {'params': fast, 'lr': 32 * 0.01}], 0.01,
+                            (0.9, 0.99))
     momentum = {name: 0.0 for name in hidden}
     expected = {name: dict(model.named_parameters())[name].detach().clone() for name in hidden}
     for _ in range(2):
@@ -70,11 +74,11 @@ def test_two_steps_are_those_of_the_definition_for_matrices_and_of_adam_for_the_
         optimizer.step()
         adam.step()
         for name in hidden:
-            momentum[name] = 0.9 * momentum[name] + 0.1 * gradients[name]
-            direction = (0.1 * gradients[name] + 0.9 * momentum[name]).flatten(1)
+            momentum[name] = 0.8 * momentum[name] + 0.2 * gradients[name]
+            direction = (0.2 * gradients[name] + 0.8 * momentum[name]).flatten(1)
             rows, columns = direction.shape
             even = muon.orthogonalized(direction) * max(1, rows / columns) ** 0.5
-            expected[name] -= 4 * 0.01 * even.view_as(gradients[name])
+            expected[name] -= 8 * 0.01 * even.view_as(gradients[name])
     for (name, a), b in zip(model.named_parameters(), other.parameters()):
         torch.testing.assert_close(a.detach(), expected[name] if name in hidden else b.detach())
 

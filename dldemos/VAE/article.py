@@ -28,7 +28,7 @@ from dldemos.VAE.speed import keep_freed_memory
 FOLDER = Path('work_dirs/article')
 N_FEW, N_MORE, N_HELD_OUT = 100, 1000, 300     # images: to overfit, for the sweep, held out
 FEW_EPOCHS, SWEEP_EPOCHS, NAN_STEPS = 60, 5, 50
-BATCH_SIZE, LR = 20, 0.01
+BATCH_SIZE, LR = 20, 0.005
 KL_WEIGHT = 0.00025
 SWEEP = (0.0, 0.00003, 0.00025, 0.0025, 0.025)
 

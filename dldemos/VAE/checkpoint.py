@@ -8,7 +8,7 @@ from dldemos.VAE.errors import UserError
 from dldemos.VAE.files import whole_file
 
 PRETRAINED = str(Path(__file__).with_name('pretrained.pth'))   # what it is: pretrained.json
-RUN_FORMAT = 'dldemos.VAE run 1'
+RUN_FORMAT = 'dldemos.VAE run 2'
 
 
 def save_weights(path, model):
@@ -103,8 +103,8 @@ def load_run(path):
                         f'was run ({type(error).__name__}): start anew without '
                         f'--resume') from error
     if not isinstance(state, dict) or state.get('format') != RUN_FORMAT:
-        raise UserError(f'{path} is not the state of a run of this program: start anew without '
-                        f'--resume')
+        raise UserError(f'{path} is not the state of a run of this version of the program: start '
+                        f'anew without --resume')
     return state
 
 

@@ -2,8 +2,9 @@
 import torch
 from torch import nn
 
-MATRIX_LR = 4.0            # the learning rate of the matrices, in those of Adam
-MOMENTUM = 0.9
+MATRIX_LR = 8.0            # the learning rate of the matrices, in those of Adam
+BIAS_LR = 32.0             # and of the biases of batch normalisation
+MOMENTUM = 0.8
 LARGEST = 128              # shorter side of a matrix: the work grows with its square
 N_ITERATIONS = 5
 COEFFICIENTS = 3.4445, -4.7750, 2.0315
@@ -16,24 +17,27 @@ class Muon(torch.optim.Adam):
     gradients of a matrix are large. Muon sets all singular values of the step near to 1.
     Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024; that of
     torch.optim computes in bfloat16, which most CPUs only imitate (30 times slower), and takes
-    no convolutions.
+    no convolutions. A faster learning rate for the biases of batch normalisation, which have far
+    to go from 0, is from Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU", 2024.
 
     Args:
         model: a VAE; a convolution's weight (a, b, 3, 3) counts as a matrix (a, 9 b).
-        lr: learning rate of Adam; the matrices get MATRIX_LR times it.
+        lr: learning rate of Adam; the matrices get MATRIX_LR times it, the biases of batch
+            normalisation BIAS_LR times.
         betas: of Adam.
     """
 
     def __init__(self, model, lr, betas):
         matrices = hidden_weights(model)
-        chosen = {id(weight) for weight in matrices}
+        biases = [layer.bias for layer in model.modules() if isinstance(layer, nn.BatchNorm2d)]
+        chosen = {id(value) for value in matrices + biases}
         others = [value for value in model.parameters() if id(value) not in chosen]
-        super().__init__([{'params': others}, {'params': matrices, 'lr': MATRIX_LR * lr}],
-                         lr, betas, fused=True)
+        super().__init__([{'params': others}, {'params': biases, 'lr': BIAS_LR * lr},
+                          {'params': matrices, 'lr': MATRIX_LR * lr}], lr, betas, fused=True)
 
     @torch.no_grad()
     def step(self, closure=None):
-        _, matrices = self.param_groups
+        *_, matrices = self.param_groups
         for weight in matrices['params']:
             gradient, weight.grad = weight.grad, None       # Adam leaves it alone
             state = self.state[weight]
@@ -69,15 +73,21 @@ def orthogonalized(matrix):
     fixed point is near 1. Values that are tiny beside the largest come out smaller. All of it
     happens in the small square matrices x @ x.T and `power`, where x is power @ (the input).
     """
-    a, b, c = COEFFICIENTS
     x = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
     x = x / (x.norm() + 1e-12)                  # no singular value above 1
     square = x @ x.T
-    power = torch.eye(len(x), device=x.device)
-    for _ in range(N_ITERATIONS):
-        factor = torch.addmm(square, square, square, beta=b, alpha=c)
-        factor.diagonal().add_(a)
-        power = factor @ power
+    power = factor = polynomial(square)
+    for _ in range(N_ITERATIONS - 1):
         square = factor @ square @ factor
+        factor = polynomial(square)
+        power = factor @ power
     x = power @ x
     return x.T if matrix.shape[0] > matrix.shape[1] else x
+
+
+def polynomial(square):
+    """a + b square + c square @ square, with which an iteration multiplies its matrix."""
+    a, b, c = COEFFICIENTS
+    result = torch.addmm(square, square, square, beta=b, alpha=c)
+    result.diagonal().add_(a)
+    return result
