@@ -91,6 +91,7 @@ def save_curves(rows, path='work_dirs/curves.jpg'):
                       label='held out')
         axes.set_title(title)
         axes.set_xlabel('epoch')
+        axes.locator_params(axis='x', integer=True)
         axes.grid(alpha=0.3)
         if name != 'kl':                  # the first epochs would flatten all others
             axes.set_yscale('log')
