@@ -1,8 +1,8 @@
-"""Training speed and time to quality: the article's program against this one, in one run.
+"""Training speed and time to a held-out loss: the article's program against this one, in one run.
 
     python benchmarks/train.py data/celebA/img_align_celeba
 
-1. Time to quality: the plain recipe's lowest held-out loss at the end of an epoch and the time
+1. Time to the loss: the plain recipe's lowest held-out loss at the end of an epoch and the time
    that it took; then `--recipe quick` and the default as a user starts them, in a process of
    their own, with import, decoding and saving.
 2. Images/s with data loading: the plain loop (decode each time, constant learning rate), then
