@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from dldemos.VAE.load_celebA import CelebADataset, batches  # noqa: E402
-from dldemos.VAE.speed import keep_freed_memory  # noqa: E402
+from dldemos.VAE.training.speed import keep_freed_memory  # noqa: E402
 
 
 def images_per_second(loader, passes):

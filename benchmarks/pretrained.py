@@ -22,13 +22,13 @@ import torchvision
 REPOSITORY = Path(__file__).absolute().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 from dldemos.VAE import main as program  # noqa: E402
-from dldemos.VAE.checkpoint import PRETRAINED, load_weights  # noqa: E402
-from dldemos.VAE.evaluate import evaluate  # noqa: E402
-from dldemos.VAE.files import whole_file  # noqa: E402
-from dldemos.VAE.latent import encode_all  # noqa: E402
+from dldemos.VAE.latent.metrics import evaluate  # noqa: E402
+from dldemos.VAE.latent.priors import PRIORS, fitted_prior, sample_codes  # noqa: E402
+from dldemos.VAE.latent.walks import encode_all  # noqa: E402
 from dldemos.VAE.load_celebA import CelebADataset, batches, split  # noqa: E402
 from dldemos.VAE.model import VAE  # noqa: E402
-from dldemos.VAE.prior import PRIORS, fitted_prior, sample_codes  # noqa: E402
+from dldemos.VAE.support.files import whole_file  # noqa: E402
+from dldemos.VAE.training.checkpoint import PRETRAINED, load_weights  # noqa: E402
 
 RECIPE = 'long'
 TERMS = ('CelebA (Liu et al. 2015) is for non-commercial research; so are these weights, which '

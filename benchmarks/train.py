@@ -29,8 +29,8 @@ sys.path.insert(0, str(REPOSITORY))
 from dldemos.VAE import main as program  # noqa: E402
 from dldemos.VAE.load_celebA import CelebADataset, batches, split  # noqa: E402
 from dldemos.VAE.model import VAE  # noqa: E402
-from dldemos.VAE.muon import Muon  # noqa: E402
-from dldemos.VAE.speed import compile_loss, keep_freed_memory  # noqa: E402
+from dldemos.VAE.training.muon import Muon  # noqa: E402
+from dldemos.VAE.training.speed import compile_loss, keep_freed_memory  # noqa: E402
 
 FLOPS_PER_IMAGE = 85.5e6         # forward and backward, multiplications and additions
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dldemos.VAE import article
-from dldemos.VAE.draw_faces import draw_sample_faces
+from dldemos.VAE.images.synthetic import draw_sample_faces
 
 
 @pytest.fixture

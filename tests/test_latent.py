@@ -5,11 +5,11 @@ import pytest
 import torch
 from PIL import Image
 
-from dldemos.VAE import latent, prior
 from dldemos.VAE import main as program
-from dldemos.VAE.draw_faces import draw_sample_faces
-from dldemos.VAE.errors import UserError
-from dldemos.VAE.latent import (
+from dldemos.VAE.images.synthetic import draw_sample_faces
+from dldemos.VAE.latent import priors as prior
+from dldemos.VAE.latent import walks as latent
+from dldemos.VAE.latent.walks import (
     attribute_directions,
     kl_per_dimension,
     lerp,
@@ -18,6 +18,7 @@ from dldemos.VAE.latent import (
     slerp,
 )
 from dldemos.VAE.model import VAE
+from dldemos.VAE.support.errors import UserError
 
 
 def small_vae():

@@ -8,8 +8,8 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 
 from dldemos.VAE import load_celebA
-from dldemos.VAE.errors import UserError
 from dldemos.VAE.load_celebA import CelebADataset, batches, find_images, get_dataloader, split
+from dldemos.VAE.support.errors import UserError
 
 
 def test_items_are_those_of_torchvisions_pipeline(images):

@@ -10,9 +10,9 @@ from torch.distributions import Normal, kl_divergence
 from torch.nn.functional import mse_loss
 
 from dldemos.VAE import main as program
-from dldemos.VAE.errors import UserError
 from dldemos.VAE.load_celebA import get_dataloader
 from dldemos.VAE.model import VAE
+from dldemos.VAE.support.errors import UserError
 
 
 def small_vae():

@@ -4,8 +4,8 @@ import copy
 import pytest
 import torch
 
-from dldemos.VAE import muon
 from dldemos.VAE.model import VAE
+from dldemos.VAE.training import muon
 
 
 def with_gradients(seed=0):

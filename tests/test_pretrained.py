@@ -9,9 +9,9 @@ from conftest import run_module
 from PIL import Image
 
 from dldemos.VAE import main as program
-from dldemos.VAE.checkpoint import PRETRAINED, load_weights, save_weights
-from dldemos.VAE.errors import UserError, exit_status
 from dldemos.VAE.model import VAE
+from dldemos.VAE.support.errors import UserError, exit_status
+from dldemos.VAE.training.checkpoint import PRETRAINED, load_weights, save_weights
 
 ABOUT = json.loads(Path(PRETRAINED).with_suffix('.json').read_text(encoding='utf-8'))
 
@@ -117,7 +117,7 @@ def test_they_stand_in_for_nothing_that_was_asked_for(here, options):
 
 
 def test_training_never_touches_them(here, images):
-    for path in (PRETRAINED, Path(PRETRAINED).parent / '../VAE/pretrained.pth'):
+    for path in (PRETRAINED, Path(PRETRAINED).parent / '../pretrained/pretrained.pth'):
         status = exit_status(lambda p=path: program.main(
             ['train', '--data_root', str(images), '--ckpt_path', str(p)]))
         assert status == 2

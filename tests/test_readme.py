@@ -5,8 +5,8 @@ import pytest
 from conftest import REPOSITORY, run_module
 
 from dldemos.VAE import main as program
-from dldemos.VAE.command_line import OPTIONS, as_text
-from dldemos.VAE.draw_faces import draw_sample_faces
+from dldemos.VAE.images.synthetic import draw_sample_faces
+from dldemos.VAE.support.settings import OPTIONS, as_text
 
 READMES = ['README.md', 'README.zh-CN.md']
 

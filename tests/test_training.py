@@ -13,11 +13,12 @@ import torch
 from conftest import REPOSITORY, interrupt, run_module, save_images
 from PIL import Image
 
-from dldemos.VAE import checkpoint, processes, progress, speed
 from dldemos.VAE import main as program
-from dldemos.VAE.errors import UserError
 from dldemos.VAE.load_celebA import CelebADataset, ShuffledBatches, batches, get_dataloader
 from dldemos.VAE.model import VAE
+from dldemos.VAE.support.errors import UserError
+from dldemos.VAE.training import checkpoint, processes, speed
+from dldemos.VAE.training import log as progress
 
 N_LONG = 40              # epochs of a run that is stopped
 SMALL = ['--hiddens', '4,8,8,8,8', '--latent_dim', '8', '--batch_size', '4', '--device', 'cpu']
@@ -121,7 +122,8 @@ def test_a_resumed_run_ends_with_the_same_weights(images, here, monkeypatch, opt
 
 SLOW = '''
 import time
-from dldemos.VAE import main, processes, progress
+from dldemos.VAE import main
+from dldemos.VAE.training import processes, log as progress
 show_epoch = progress.show_epoch
 def show_slowly(*arguments):
     show_epoch(*arguments)
@@ -364,7 +366,8 @@ def test_too_few_images_for_the_processes_are_refused():
 TWO = '''
 import sys
 import torch
-from dldemos.VAE import main, processes
+from dldemos.VAE import main
+from dldemos.VAE.training import processes
 saved = []
 save = main.checkpoint.save_weights
 def counted(path, model):

@@ -15,15 +15,15 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw
 from tqdm import tqdm
 
-from dldemos.VAE.errors import exit_status
-from dldemos.VAE.evaluate import sliced_wasserstein
-from dldemos.VAE.files import whole_file
-from dldemos.VAE.latent import kl_per_dimension, lerp
+from dldemos.VAE.images.grids import framed, labelled_rows
+from dldemos.VAE.latent.metrics import sliced_wasserstein
+from dldemos.VAE.latent.walks import kl_per_dimension, lerp
 from dldemos.VAE.load_celebA import CelebADataset, batches, find_images
 from dldemos.VAE.model import VAE
-from dldemos.VAE.muon import Muon
-from dldemos.VAE.pictures import framed, labelled_rows
-from dldemos.VAE.speed import keep_freed_memory
+from dldemos.VAE.support.errors import exit_status
+from dldemos.VAE.support.files import whole_file
+from dldemos.VAE.training.muon import Muon
+from dldemos.VAE.training.speed import keep_freed_memory
 
 FOLDER = Path('work_dirs/article')
 N_FEW, N_MORE, N_HELD_OUT = 100, 1000, 300     # images: to overfit, for the sweep, held out

@@ -10,10 +10,10 @@ from pathlib import Path
 import torch
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from dldemos.VAE.draw_faces import draw_sample_faces
-from dldemos.VAE.errors import UserError, exit_status
-from dldemos.VAE.image_cache import cached_images, map_pixels
-from dldemos.VAE.pictures import grid, save_picture
+from dldemos.VAE.images.cache import cached_images, map_pixels
+from dldemos.VAE.images.grids import grid, save_picture
+from dldemos.VAE.images.synthetic import draw_sample_faces
+from dldemos.VAE.support.errors import UserError, exit_status
 
 CELEBA_ROOT = 'data/celebA/img_align_celeba'
 CELEBA_SIZE, CELEBA_TEST_START = 202599, 182637    # its test split: 182638.jpg to the end

@@ -12,16 +12,19 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from dldemos.VAE import checkpoint, inputs, latent, processes, progress
-from dldemos.VAE.command_line import as_text, parse
-from dldemos.VAE.errors import UserError, exit_status
-from dldemos.VAE.evaluate import evaluate
+from dldemos.VAE import session as inputs
+from dldemos.VAE.images.grids import grid, labelled_rows, pairs, save_picture
+from dldemos.VAE.latent import walks as latent
+from dldemos.VAE.latent.metrics import evaluate
+from dldemos.VAE.latent.priors import PRIORS
 from dldemos.VAE.load_celebA import batches
 from dldemos.VAE.model import VAE
-from dldemos.VAE.muon import Muon
-from dldemos.VAE.pictures import grid, labelled_rows, pairs, save_picture
-from dldemos.VAE.prior import PRIORS
-from dldemos.VAE.speed import compile_loss, keep_freed_memory
+from dldemos.VAE.support.errors import UserError, exit_status
+from dldemos.VAE.support.settings import as_text, parse
+from dldemos.VAE.training import checkpoint, processes
+from dldemos.VAE.training import log as progress
+from dldemos.VAE.training.muon import Muon
+from dldemos.VAE.training.speed import compile_loss, keep_freed_memory
 
 # Hyperparameters. Edit them here, or give them as options: --n_epochs 2
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from dldemos.VAE.files import whole_file
+from dldemos.VAE.support.files import whole_file
 
 PRIORS = ('normal', 'gaussian', 'flow')
 FORMAT = 'dldemos.VAE prior 1'

@@ -5,7 +5,7 @@ import time
 
 import torch
 
-from dldemos.VAE import processes
+from dldemos.VAE.training import processes
 
 COMPILE_PAYS_FROM = 200_000      # images: compiling takes the time of some 15,000 of them
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3    # mallopt(3)

@@ -14,9 +14,10 @@ from conftest import REPOSITORY, make_image
 from PIL import Image, ImageOps
 from torchvision.transforms import functional
 
-from dldemos.VAE import files, image_cache
-from dldemos.VAE.errors import UserError, exit_status
-from dldemos.VAE.image_cache import cached_images, map_pixels
+from dldemos.VAE.images import cache as image_cache
+from dldemos.VAE.images.cache import cached_images, map_pixels
+from dldemos.VAE.support import files
+from dldemos.VAE.support.errors import UserError, exit_status
 
 
 def load(root, **kwargs):
@@ -227,7 +228,7 @@ def test_a_full_disk_leaves_no_cache(images, tmp_path, monkeypatch, capsys):
 
 BUILD = '''
 import sys, time
-from dldemos.VAE import image_cache
+from dldemos.VAE.images import cache as image_cache
 image_cache.CHUNK = 2
 decode = image_cache.decode
 def slow(*arguments):

@@ -4,7 +4,7 @@ import numpy
 import torch
 from PIL import Image
 
-from dldemos.VAE.pictures import grid, labelled_rows, pairs, save_picture
+from dldemos.VAE.images.grids import grid, labelled_rows, pairs, save_picture
 
 
 def test_grid_has_its_images_in_rows():

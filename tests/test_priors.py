@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from dldemos.VAE.checkpoint import save_weights
+from dldemos.VAE.latent.priors import fit_flow, fit_gaussian, fitted_prior, sample_codes
 from dldemos.VAE.model import VAE
-from dldemos.VAE.prior import fit_flow, fit_gaussian, fitted_prior, sample_codes
+from dldemos.VAE.training.checkpoint import save_weights
 
 
 def codes_in_two_heaps(n=2000):

@@ -5,7 +5,7 @@ import torch
 from torch.distributions import Normal
 
 from dldemos.VAE import main as program
-from dldemos.VAE.evaluate import (
+from dldemos.VAE.latent.metrics import (
     active_units,
     bits_per_dimension,
     evaluate,

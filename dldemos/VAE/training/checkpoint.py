@@ -3,11 +3,11 @@ from pathlib import Path
 
 import torch
 
-from dldemos.VAE import processes
-from dldemos.VAE.errors import UserError
-from dldemos.VAE.files import whole_file
+from dldemos.VAE.support.errors import UserError
+from dldemos.VAE.support.files import whole_file
+from dldemos.VAE.training import processes
 
-PRETRAINED = str(Path(__file__).with_name('pretrained.pth'))   # what it is: pretrained.json
+PRETRAINED = str(Path(__file__).absolute().parents[1] / 'pretrained' / 'pretrained.pth')
 RUN_FORMAT = 'dldemos.VAE run 2'
 
 

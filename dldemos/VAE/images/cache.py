@@ -22,8 +22,8 @@ import numpy as np
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
-from dldemos.VAE.errors import UserError
-from dldemos.VAE.files import whole_file
+from dldemos.VAE.support.errors import UserError
+from dldemos.VAE.support.files import whole_file
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp')
 ORIENTED = ('exif', 'xmp', 'XML:com.adobe.xmp', 'Raw profile type exif')

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from dldemos.VAE.errors import UserError
-from dldemos.VAE.pictures import framed, grid, labelled_rows, save_animation, save_picture
+from dldemos.VAE.images.grids import framed, grid, labelled_rows, save_animation, save_picture
+from dldemos.VAE.support.errors import UserError
 
 SHOWN_ATTRIBUTES = ('Eyeglasses', 'Smiling', 'Mouth_Slightly_Open', 'Male', 'Young', 'Blond_Hair',
                     'Black_Hair', 'Gray_Hair', 'Bald', 'Bangs', 'No_Beard', 'Pale_Skin')

@@ -1,9 +1,9 @@
 import pytest
 
-from dldemos.VAE import command_line
 from dldemos.VAE import main as program
-from dldemos.VAE.command_line import OPTIONS
-from dldemos.VAE.errors import UserError
+from dldemos.VAE.support import settings as command_line
+from dldemos.VAE.support.errors import UserError
+from dldemos.VAE.support.settings import OPTIONS
 
 ACTIONS = program.ACTIONS
 DEFAULTS = vars(program)

@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from dldemos.VAE.files import whole_file
-from dldemos.VAE.pictures import grid, save_animation
+from dldemos.VAE.images.grids import grid, save_animation
+from dldemos.VAE.support.files import whole_file
 
 COLUMNS = ('epoch', 'loss', 'reconstruction', 'kl', 'held_out_loss', 'held_out_reconstruction',
            'held_out_kl', 'kl_weight', 'lr', 'images_per_second', 'seconds')

@@ -1,6 +1,6 @@
 """Faces to train on where CelebA is absent: seeded portraits, drawn with Pillow.
 
-    python -m dldemos.VAE.draw_faces
+    python -m dldemos.VAE.images.synthetic
 
 draws 4,000 of them into data/sample_faces/. They have the size and the alignment of CelebA
 (178 x 218 pixels, eyes near (70, 112) and (108, 112)), its file names and its attribute list,
@@ -18,8 +18,8 @@ import PIL
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 from tqdm import tqdm
 
-from dldemos.VAE.errors import exit_status
-from dldemos.VAE.files import whole_file
+from dldemos.VAE.support.errors import exit_status
+from dldemos.VAE.support.files import whole_file
 
 WIDTH, HEIGHT = 178, 218
 SCALE = 2                    # drawn at twice the size, then shrunk: soft edges

@@ -7,7 +7,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from dldemos.VAE.latent import kl_per_dimension
+from dldemos.VAE.latent.walks import kl_per_dimension
 
 ACTIVE_THRESHOLD = 0.01
 

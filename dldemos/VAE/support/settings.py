@@ -3,7 +3,7 @@ import argparse
 import difflib
 import math
 
-from dldemos.VAE.errors import UserError
+from dldemos.VAE.support.errors import UserError
 
 
 def whole_number(least):

@@ -13,7 +13,7 @@ import torch
 from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
-from dldemos.VAE.errors import UserError
+from dldemos.VAE.support.errors import UserError
 
 together = False           # whether this process works with others that torchrun started
 

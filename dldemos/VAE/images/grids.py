@@ -6,7 +6,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torchvision.transforms.functional import pad, to_pil_image
 from torchvision.utils import make_grid
 
-from dldemos.VAE.files import whole_file
+from dldemos.VAE.support.files import whole_file
 
 PADDING = 2  # pixels between the images of a grid
 

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import torch
 
-from dldemos.VAE import checkpoint, latent, processes
-from dldemos.VAE.errors import UserError
+from dldemos.VAE.latent import walks as latent
+from dldemos.VAE.latent.priors import fitted_prior, sample_codes
 from dldemos.VAE.load_celebA import (
     CELEBA_ROOT,
     CelebADataset,
@@ -14,7 +14,8 @@ from dldemos.VAE.load_celebA import (
     split,
 )
 from dldemos.VAE.model import VAE
-from dldemos.VAE.prior import fitted_prior, sample_codes
+from dldemos.VAE.support.errors import UserError
+from dldemos.VAE.training import checkpoint, processes
 
 
 def load_trained(path, model, default_path):

@@ -10,8 +10,8 @@ import pytest
 from conftest import REPOSITORY, interrupt
 from PIL import Image
 
-from dldemos.VAE import draw_faces
-from dldemos.VAE.draw_faces import (
+from dldemos.VAE.images import synthetic as draw_faces
+from dldemos.VAE.images.synthetic import (
     ATTRIBUTES,
     attributes,
     draw_face,
@@ -142,7 +142,7 @@ def test_a_drawing_of_another_seed_is_not_mixed_in(tmp_path, monkeypatch):
     assert contents(draw_sample_faces(tmp_path / 'faces', n_faces=3, seed=2)) == expected
 
 
-DRAW = 'from dldemos.VAE.draw_faces import draw_sample_faces; draw_sample_faces("faces", {})'
+DRAW = 'from dldemos.VAE.images.synthetic import draw_sample_faces; draw_sample_faces("faces", {})'
 
 
 def start(cwd, n_faces):
