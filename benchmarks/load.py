@@ -2,7 +2,7 @@
 
     python benchmarks/load.py data/celebA/img_align_celeba
 
-The plain loader decodes every image again in every epoch, in one process. The first pass is
+The baseline decodes every image again in every epoch, in one process. The first pass is
 one build of the cache, in an empty folder; later passes read it. Batches of 16, shuffled.
 Each figure is the median of the repeats, with the lowest and the highest.
 """
@@ -17,8 +17,7 @@ from pathlib import Path
 
 import PIL
 import torch
-from plain import PlainDataset
-from torch.utils.data import DataLoader
+from baseline import baseline_loader
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from dldemos.VAE.load_celebA import CelebADataset, batches  # noqa: E402
@@ -61,19 +60,18 @@ def main():
     n_all = len(os.listdir(args.root))
     print(f'{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, '
           f'torch {torch.__version__}, Pillow {PIL.__version__}; images/s, batches of 16')
-    print(f'{"images":>7}  {"plain loader":>24}  {"first pass":>24}  {"later passes":>30}  '
-          f'first/plain  later/plain')
+    print(f'{"images":>7}  {"baseline":>24}  {"first pass":>24}  {"later passes":>30}  '
+          f'first/baseline  later/baseline')
     for n_images in sorted({min(1000, n_all), min(3000, n_all), n_all}):
-        plain, first, later = [], [], []
+        baseline, first, later = [], [], []
         for _ in range(args.repeats):
-            loader = DataLoader(PlainDataset(args.root, n_images), 16, shuffle=True)
-            plain.append(images_per_second(loader, 1))
+            baseline.append(images_per_second(baseline_loader(args.root, n_images), 1))
             speeds = first_pass(args.root, n_images)
             first.append(speeds[0])
             later.append(speeds[1])
-        base = statistics.median(plain)
+        base = statistics.median(baseline)
         ratios = statistics.median(first) / base, statistics.median(later) / base
-        print(f'{n_images:>7}  {show(plain):>24}  {show(first):>24}  {show(later):>30}  '
+        print(f'{n_images:>7}  {show(baseline):>24}  {show(first):>24}  {show(later):>30}  '
               f'{ratios[0]:>10.2f}x  {ratios[1]:>10.1f}x')
 
 

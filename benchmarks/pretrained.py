@@ -1,10 +1,10 @@
-"""Make the weights that come with the program: train, fit their priors, write down what they are.
+"""Make the bundled weights: train, fit their priors, write down what they are.
 
     python benchmarks/pretrained.py data/celebA/img_align_celeba
 
 trains with `--recipe long` in work_dirs/pretrained/, where --resume goes on with an interrupted
-run, and then writes dldemos/VAE/pretrained.pth, .prior.pth and .json. With --weights FILE it
-takes these weights instead, which an earlier call trained.
+run, and then writes pretrained.pth, .prior.pth and .json in dldemos/VAE/pretrained/. With
+--weights FILE it takes these weights instead, which an earlier call trained.
 """
 import argparse
 import hashlib
@@ -14,6 +14,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -22,13 +23,14 @@ import torchvision
 REPOSITORY = Path(__file__).absolute().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 from dldemos.VAE import main as program  # noqa: E402
+from dldemos.VAE.images.described import describe  # noqa: E402
+from dldemos.VAE.latent.codes import encode_all  # noqa: E402
 from dldemos.VAE.latent.metrics import evaluate  # noqa: E402
 from dldemos.VAE.latent.priors import PRIORS, fitted_prior, sample_codes  # noqa: E402
-from dldemos.VAE.latent.walks import encode_all  # noqa: E402
 from dldemos.VAE.load_celebA import CelebADataset, batches, split  # noqa: E402
 from dldemos.VAE.model import VAE  # noqa: E402
-from dldemos.VAE.support.files import whole_file  # noqa: E402
-from dldemos.VAE.training.checkpoint import PRETRAINED, load_weights  # noqa: E402
+from dldemos.VAE.support.files import atomic_write  # noqa: E402
+from dldemos.VAE.training.checkpoint import PRETRAINED, load_weights, read_record  # noqa: E402
 
 RECIPE = 'long'
 TERMS = ('CelebA (Liu et al. 2015) is for non-commercial research; so are these weights, which '
@@ -45,33 +47,38 @@ def train(root, options):
     return folder / program.ckpt_path
 
 
-def figures(model, weights_path, seen, unseen):
+def metrics_of(model, weights_path, training, held_out):
     """Fit both priors beside the weights, and evaluate on the held-out images."""
     device = torch.device('cpu')
 
-    def draw(prior):
-        def codes(n):
-            torch.manual_seed(0)
-            fitted = None if prior == 'normal' else fitted_prior(
-                prior, weights_path,
-                lambda: encode_all(model, device, batches(seen, 64, shuffle=False)))
-            torch.manual_seed(0)
-            return sample_codes(prior, fitted, n, model.latent_dim)
-        return codes
+    def codes(prior, n):
+        torch.manual_seed(0)
+        fitted = None if prior == 'normal' else fitted_prior(
+            prior, weights_path, None,
+            lambda: encode_all(model, device, batches(training, 64, shuffle=False)))
+        torch.manual_seed(0)
+        return sample_codes(prior, fitted, n, model.latent_dim)
 
-    return evaluate(device, model, batches(unseen, 64, shuffle=False), program.kl_weight,
-                    {prior: draw(prior) for prior in PRIORS})
+    return evaluate(device, model, batches(held_out, 64, shuffle=False), program.kl_weight,
+                    {prior: partial(codes, prior) for prior in PRIORS})
 
 
 @torch.no_grad()
 def without_data(model):
-    """Figures that anyone can check who has the weights alone."""
+    """Metrics that anyone can check who has the weights alone, of 64 samples with seed 0."""
     model.eval()
     torch.manual_seed(0)
     faces = model.sample('cpu', 64)
     return {'parameters': sum(p.numel() for p in model.parameters()),
-            'mean of 64 samples, seed 0': round(faces.mean().item(), 5),
-            'standard deviation of 64 samples, seed 0': round(faces.std().item(), 5)}
+            'mean_of_64_samples': round(faces.mean().item(), 5),
+            'std_of_64_samples': round(faces.std().item(), 5)}
+
+
+def described(split):
+    """What `describe` says of a split, without what another machine cannot know."""
+    about = describe(batches(split))
+    del about['fingerprint']
+    return {**about, 'root': 'CelebA'}
 
 
 def main():
@@ -85,27 +92,25 @@ def main():
     load_weights(trained, model)
     shutil.copyfile(trained, PRETRAINED)
     dataset = CelebADataset(root)
-    seen, unseen = split(dataset, program.held_out)
-    table = figures(model, PRETRAINED, seen, unseen)
-    prior = Path(PRETRAINED).with_suffix('.prior.pth')
+    training, held_out = split(dataset, program.held_out)
+    record = read_record(trained)
     about = {
         'data': f'the first {len(dataset):,} images of CelebA, aligned and cropped, from half-size '
                 f'copies of 89 x 109 pixels',
         'terms': TERMS,
-        'trained on': f'{seen.dataset.names[0]} to {dataset.names[len(seen) - 1]}, '
-                      f'{len(seen)} images, mirrored at random',
-        'held out': f'{dataset.names[len(seen)]} to {dataset.names[-1]}, {len(unseen)} images',
+        'trained_on': described(training),
+        'held_out': described(held_out),
+        'epochs': record['epochs'], 'steps': record['steps'],
         'command': f'python -m dldemos.VAE.main train --recipe {RECIPE}',
-        'settings': {**program.RECIPES[RECIPE], 'kl_weight': program.kl_weight,
-                     'seed': program.seed},
+        'settings': {**record['settings'], 'data_root': None, 'cache_dir': None},
+        'metrics': metrics_of(model, PRETRAINED, training, held_out),
+        'metrics_without_data': without_data(model),
         'versions': {'python': platform.python_version(), 'torch': torch.__version__,
                      'torchvision': torchvision.__version__},
-        'figures on the held-out images': table,
-        'figures without data': without_data(model),
         'sha256': {path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-                   for path in (Path(PRETRAINED), prior)},
+                   for path in (Path(PRETRAINED), Path(PRETRAINED).with_suffix('.prior.pth'))},
     }
-    with whole_file(Path(PRETRAINED).with_suffix('.json'), 'w') as file:
+    with atomic_write(Path(PRETRAINED).with_suffix('.json'), 'w') as file:
         file.write(json.dumps(about, indent=2) + '\n')
 
 

@@ -1,4 +1,4 @@
-"""The figures of `evaluate` for the recipes, and for other weights of the KL divergence.
+"""The metrics of `evaluate` for the recipes, and for other weights of the KL divergence.
 
     python benchmarks/results.py data/celebA/img_align_celeba
 
@@ -13,12 +13,10 @@ from runs import run_each, spread
 
 COLUMNS = ('--recipe article --held_out 0.1', '--recipe default', '--recipe quick',
            '--kl_weight 0.000025', '--kl_weight auto')
-ROWS = {
-    'held_out_loss': 5, 'MSE, code sampled': 5, 'MSE, mean of the code': 5,
-    'PSNR of that, dB': 2, 'SSIM of that': 3, 'KL, nats an image': 1, 'kl_weight': 6,
-    'active units of 128, variance > 0.01': 0, 'SWD x 1000, two halves of the images': 1,
-    'SWD x 1000, samples of normal': 1, 'SWD x 1000, samples of gaussian': 1,
-    'SWD x 1000, samples of flow': 1,
+DIGITS = {
+    'held_out_loss': 5, 'mse_sampled': 5, 'mse_mean': 5, 'psnr': 2, 'ssim': 3, 'kl': 1,
+    'kl_weight': 6, 'active_units': 0, 'swd_halves': 1, 'swd_normal': 1, 'swd_gaussian': 1,
+    'swd_flow': 1,
 }
 
 
@@ -34,8 +32,8 @@ def main():
                             args.jobs))
     print('| | ' + ' | '.join(f'`{options}`' for options in results) + ' |\n'
           + '| --- ' * (len(results) + 1) + '|')
-    for name, digits in ROWS.items():
-        print(f'| {name} |', ' | '.join(spread([figures[name] for figures in of_seeds], digits)
+    for name, digits in DIGITS.items():
+        print(f'| {name} |', ' | '.join(spread([metrics[name] for metrics in of_seeds], digits)
                                         for of_seeds in results.values()), '|')
 
 

@@ -1,7 +1,7 @@
 """The program as a user starts it, in a process and a folder of its own: what it leaves behind."""
 import csv
+import json
 import os
-import re
 import statistics
 import subprocess
 import sys
@@ -16,23 +16,24 @@ def run(root, actions, options, seed, environment=None):
     """Run actions of main on the images of `root`.
 
     Returns:
-        {name: figure} of the last row of its log, and of the lines that `evaluate` printed.
+        {name: value} of the last row of its log, and of `evaluate` where that is among them.
     """
     with tempfile.TemporaryDirectory() as folder:
-        done = subprocess.run(
+        subprocess.run(
             [sys.executable, '-m', 'dldemos.VAE.main', *actions, '--data_root', root,
-             '--seed', str(seed), *options.split()], cwd=folder, check=True, text=True,
-            stdout=subprocess.PIPE,
+             '--seed', str(seed), *options.split()], cwd=folder, check=True,
+            stdout=subprocess.DEVNULL,
             env={**os.environ, 'PYTHONPATH': str(REPOSITORY), **(environment or {})})
-        with open(Path(folder) / 'work_dirs/log.csv') as file:
-            figures = {name: float(value) for name, value in list(csv.DictReader(file))[-1].items()}
-    for name, value in re.findall(r'^(\S.{43,}?) +(\d[\d.e-]*)$', done.stdout, re.M):
-        figures[name.strip()] = float(value)
-    return figures
+        work_dir = Path(folder) / 'work_dirs'
+        with open(work_dir / 'log.csv') as file:
+            metrics = {name: float(value) for name, value in list(csv.DictReader(file))[-1].items()}
+        if 'evaluate' in actions:
+            metrics |= json.loads((work_dir / 'evaluate.json').read_text())
+    return metrics
 
 
 def run_each(root, actions, list_of_options, seeds, jobs):
-    """Yield (options, the figures of each seed); so many jobs run at once.
+    """Yield (options, the metrics of each seed); so many jobs run at once.
 
     Each run has one core: its losses are those of any run, its times are not.
     """

@@ -2,10 +2,10 @@
 
     python benchmarks/train.py data/celebA/img_align_celeba
 
-1. Time to the loss: the plain recipe's lowest held-out loss at the end of an epoch and the time
+1. Time to the loss: the baseline's lowest held-out loss at the end of an epoch and the time
    that it took; then `--recipe quick` and the default as a user starts them, in a process of
    their own, with import, decoding and saving.
-2. Images/s with data loading: the plain loop (decode each time, constant learning rate), then
+2. Images/s with data loading: the baseline (decode each time, constant learning rate), then
    this program's epochs with the batch and the optimizer of the default and of `--recipe quick`,
    and the share of the floor that this machine's matrix product sets.
 """
@@ -18,11 +18,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from functools import partial
 from pathlib import Path
 
 import torch
-from plain import plain_epoch
+from baseline import baseline_epoch, baseline_loader
 from runs import REPOSITORY, run
 
 sys.path.insert(0, str(REPOSITORY))
@@ -31,6 +30,7 @@ from dldemos.VAE.load_celebA import CelebADataset, batches, split  # noqa: E402
 from dldemos.VAE.model import VAE  # noqa: E402
 from dldemos.VAE.training.muon import Muon  # noqa: E402
 from dldemos.VAE.training.speed import compile_loss, keep_freed_memory  # noqa: E402
+from dldemos.VAE.training.steps import average_terms  # noqa: E402
 
 FLOPS_PER_IMAGE = 85.5e6         # forward and backward, multiplications and additions
 
@@ -50,11 +50,11 @@ def floor():
     return 2 * 2048**3 / statistics.median(times[2:]) / FLOPS_PER_IMAGE
 
 
-def plain_speed(root, n_images, batch_size):
-    """Images/s of an epoch of the plain program, in a process that has nothing of this one's."""
-    done = subprocess.run([sys.executable, Path(__file__).with_name('plain.py'), root,
-                           str(n_images), str(batch_size)], check=True, text=True,
-                          stdout=subprocess.PIPE)
+def baseline_speed(root, n_images, batch_size):
+    """Images/s of an epoch of the baseline, in a process that has nothing of this one's."""
+    done = subprocess.run([sys.executable, Path(__file__).with_name('baseline.py'), root,
+                           str(n_images), str(batch_size), str(program.kl_weight)],
+                          check=True, text=True, stdout=subprocess.PIPE)
     return float(done.stdout)
 
 
@@ -69,11 +69,10 @@ def own_epochs(root, n_images, batch_size, optimizer, compile):
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
     dataloader = batches(CelebADataset(root, n_images=n_images), batch_size)
     start = time.perf_counter()
-    step_loss = compile_loss(partial(program.compute_loss, kl_weight=0.00025), model,
-                             dataloader, device, 1, compile)
+    step_loss = compile_loss(program.compute_loss, model, dataloader, device, 1, compile)
     compiling = time.perf_counter() - start
     return compiling, (program.train_epoch(device, dataloader, model, step_loss, optimizer,
-                                           schedule, 0.00025, epoch)['images_per_second']
+                                           schedule, program.kl_weight, epoch)['images_per_second']
                        for epoch in itertools.count(1))
 
 
@@ -88,36 +87,37 @@ def speeds(root, recipes, repeats, n_images=3200):
             compiling[compile], own[compile] = own_epochs(root, n_images, batch_size,
                                                              optimizer, compile)
             next(own[compile])                             # warm-up
-        found = [{'floor': floor(), 'plain': plain_speed(root, n_images, batch_size),
+        found = [{'floor': floor(), 'baseline': baseline_speed(root, n_images, batch_size),
                   **{compile: next(epochs) for compile, epochs in own.items()}}
                  for _ in range(repeats)]
         limit = statistics.median(row['floor'] for row in found)
         print(f'batch {batch_size}, {optimizer}: floor set by a 2048 x 2048 matrix product: '
               f'{show([row["floor"] for row in found])} images/s')
-        for name, label in (('plain', 'plain program'), ('off', 'this one, compile off'),
+        for name, label in (('baseline', 'baseline'), ('off', 'this one, compile off'),
                             ('on', f'this one, compile on ({compiling["on"]:.0f} s apart)')):
             values = [row[name] for row in found]
-            ratios = [row[name] / row['plain'] for row in found]
+            ratios = [row[name] / row['baseline'] for row in found]
             middle = statistics.median(values)
             print(f'batch {batch_size}: {label}: {show(values)} images/s, '
                   f'{statistics.median(ratios):.2f}x ({min(ratios):.2f} - {max(ratios):.2f}), '
                   f'{middle / limit:.0%} of the floor', flush=True)
 
 
-def plain_quality(root, seed, n_epochs=10):
-    """(seconds of training, held-out loss) at the end of each epoch of the plain recipe."""
+def baseline_quality(root, seed, n_epochs=10):
+    """(seconds of training, held-out loss) at the end of each epoch of the baseline."""
     torch.manual_seed(seed)
-    dataset = CelebADataset(root)
-    seen, unseen = split(dataset, 0.1)
-    held_out = batches(unseen, 64, shuffle=False)
+    training, held_out = split(CelebADataset(root), program.held_out)
+    held_out = batches(held_out, 64, shuffle=False)
     model = VAE()
     optimizer = torch.optim.Adam(model.parameters(), 0.005)
     seconds, results = 0.0, []
     for _ in range(n_epochs):
         start = time.perf_counter()
-        plain_epoch(model, optimizer, root, len(seen))
+        dataloader = baseline_loader(root, len(training))
+        list(baseline_epoch(model, optimizer, dataloader, program.kl_weight))
         seconds += time.perf_counter() - start
-        results.append((seconds, program.average_loss(torch.device('cpu'), held_out, model)[0]))
+        terms = average_terms(program.compute_loss, torch.device('cpu'), held_out, model)
+        results.append((seconds, terms[0]))
     return results
 
 
@@ -125,17 +125,17 @@ def own_quality(root, seed, recipe):
     """(seconds of the whole command, held-out loss at its end), with no cache to start from."""
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        figures = run(root, ['train'], f'--recipe {recipe} --cache_dir {folder}', seed)
-        return time.perf_counter() - start, figures['held_out_loss']
+        metrics = run(root, ['train'], f'--recipe {recipe} --cache_dir {folder}', seed)
+        return time.perf_counter() - start, metrics['held_out_loss']
 
 
 def qualities(root, seeds):
-    print('seed  plain: best held-out (epoch, s)    quick: held-out (s, ratio)    '
+    print('seed  baseline: best held-out (epoch, s)    quick: held-out (s, ratio)    '
           'default: held-out (s, change)')
     for seed in range(seeds):
-        plain = plain_quality(root, seed)
-        best_seconds, best = min(plain, key=lambda result: result[1])
-        epoch = plain.index((best_seconds, best)) + 1
+        baseline = baseline_quality(root, seed)
+        best_seconds, best = min(baseline, key=lambda result: result[1])
+        epoch = baseline.index((best_seconds, best)) + 1
         quick_seconds, quick = own_quality(root, seed, 'quick')
         own_seconds, own = own_quality(root, seed, 'default')
         print(f'{seed:>4}  {best:.5f} ({epoch}, {best_seconds:.0f})    '
@@ -152,7 +152,7 @@ def main():
     root = str(Path(args.root).absolute())
     print(f'{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, '
           f'torch {torch.__version__}; median (lowest - highest)')
-    if args.seeds:               # first: keep_freed_memory would help the plain program
+    if args.seeds:               # first: keep_freed_memory would help the baseline
         qualities(root, args.seeds)
     if args.repeats:
         speeds(root, (program.RECIPES['default'], program.RECIPES['quick']), args.repeats)

@@ -46,8 +46,9 @@ def interrupt(*arguments):
     raise KeyboardInterrupt
 
 
-def run_module(module, *args, cwd, **kwargs):
+def run_module(module, *args, cwd, repository=REPOSITORY, environment=None, **kwargs):
     """`python -m module args` as a user runs it, in the folder cwd."""
-    return subprocess.run([sys.executable, '-m', module, *map(str, args)], cwd=cwd, text=True,
-                          capture_output=True, stdin=subprocess.DEVNULL,
-                          env={**os.environ, 'PYTHONPATH': str(REPOSITORY)}, **kwargs)
+    return subprocess.run(
+        [sys.executable, '-m', module, *map(str, args)], cwd=cwd, text=True, errors='replace',
+        capture_output=True, stdin=subprocess.DEVNULL,
+        env={**os.environ, 'PYTHONPATH': str(repository), **(environment or {})}, **kwargs)

@@ -14,7 +14,7 @@ from conftest import REPOSITORY, make_image
 from PIL import Image, ImageOps
 from torchvision.transforms import functional
 
-from dldemos.VAE.images import cache as image_cache
+from dldemos.VAE.images import cache
 from dldemos.VAE.images.cache import cached_images, map_pixels
 from dldemos.VAE.support import files
 from dldemos.VAE.support.errors import UserError, exit_status
@@ -37,8 +37,8 @@ def expected(path, crop=168):
 def decoded(monkeypatch):
     """Counts the images that are decoded."""
     count = []
-    decode = image_cache.decode
-    monkeypatch.setattr(image_cache, 'decode', lambda *a: count.append(1) or decode(*a))
+    decode = cache.decode
+    monkeypatch.setattr(cache, 'decode', lambda *a: count.append(1) or decode(*a))
     return count
 
 
@@ -228,14 +228,14 @@ def test_a_full_disk_leaves_no_cache(images, tmp_path, monkeypatch, capsys):
 
 BUILD = '''
 import sys, time
-from dldemos.VAE.images import cache as image_cache
-image_cache.CHUNK = 2
-decode = image_cache.decode
+from dldemos.VAE.images import cache
+cache.CHUNK = 2
+decode = cache.decode
 def slow(*arguments):
     time.sleep(float(sys.argv[2]))
     return decode(*arguments)
-image_cache.decode = slow
-image_cache.cached_images(sys.argv[1])
+cache.decode = slow
+cache.cached_images(sys.argv[1])
 '''
 
 

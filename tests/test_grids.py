@@ -1,40 +1,76 @@
+import math
 import os
 
 import numpy
+import pytest
 import torch
 from PIL import Image
 
-from dldemos.VAE.images.grids import grid, labelled_rows, pairs, save_picture
+from dldemos.VAE.images.grids import (
+    grid,
+    labelled_rows,
+    most_images,
+    pairs,
+    save_picture,
+    text_width,
+    to_bytes,
+)
 
 
 def test_grid_has_its_images_in_rows():
-    images = torch.linspace(0, 1, 10).view(10, 1, 1, 1).expand(10, 3, 64, 64)
-    picture = grid(images, columns=4)
-    assert picture.size == (4 * 66 + 2, 3 * 66 + 2)
+    images = torch.linspace(0, 1, 18).view(18, 1, 1, 1).expand(18, 3, 64, 64)
+    picture = grid(images, columns=8)
+    assert picture.size == (8 * 66 + 2, 3 * 66 + 2)
     assert picture.getpixel((34, 34)) == (0, 0, 0)
-    assert picture.getpixel((34 + 66, 34 + 2 * 66)) == (255, 255, 255)   # the tenth
+    assert picture.getpixel((34 + 66, 34 + 2 * 66)) == (255, 255, 255)   # the last
+    assert grid(images[:16], columns=4).size == (4 * 66 + 2, 4 * 66 + 2)
+
+
+@pytest.mark.parametrize('n, columns', [(1, 8), (2, 8), (3, 8), (5, 4), (12, 8), (15, 4)])
+def test_a_picture_of_few_images_is_enlarged(n, columns):
+    picture = grid(torch.rand(n, 3, 64, 64), columns)
+    assert 500 <= max(picture.size) <= 600
+    assert labelled_rows([('one', torch.rand(1, 3, 64, 64))]).height > 250
+
+
+def test_a_picture_of_many_images_is_as_high_as_wide():
+    assert grid(torch.zeros(64, 3, 8, 8)).size == (82, 82)
+    assert grid(torch.zeros(2500, 3, 8, 8)).size == (502, 502)
+    assert most_images(64) >= 20_000
+    side = math.isqrt(most_images(64)) * 66 + 2
+    assert side**2 <= Image.MAX_IMAGE_PIXELS            # or programs refuse to open it
 
 
 def test_values_are_clamped_before_they_become_bytes():
     images = torch.stack([torch.full((3, 64, 64), 1.3), torch.full((3, 64, 64), -0.3)])
     picture = grid(images, columns=2)
-    assert picture.getpixel((34, 34)) == (255, 255, 255)
-    assert picture.getpixel((100, 34)) == (0, 0, 0)
+    assert picture.getpixel((picture.width // 4, 34)) == (255, 255, 255)
+    assert picture.getpixel((3 * picture.width // 4, 34)) == (0, 0, 0)
+    assert torch.equal(to_bytes(images)[:, 0, 0, 0], torch.tensor([255, 0], dtype=torch.uint8))
 
 
 def test_originals_stand_above_their_reconstructions():
-    first, second = torch.zeros(5, 3, 64, 64), torch.ones(5, 3, 64, 64) / 2
-    rows = pairs(first, second, columns=4)
+    first, second = torch.zeros(9, 3, 64, 64), torch.ones(9, 3, 64, 64) / 2
+    rows = pairs(first, second, columns=8)
     assert [label for label, _ in rows] == ['original', 'decoded'] * 2
-    assert [len(images) for _, images in rows] == [4, 4, 1, 1]
+    assert [len(images) for _, images in rows] == [8, 8, 1, 1]
     picture = labelled_rows(rows)
     assert picture.height == 4 * 66 + 2
-    left = picture.width - 4 * 66 - 2
+    left = picture.width - 8 * 66 - 2
     assert picture.getpixel((left + 34, 34)) == (0, 0, 0)
     assert picture.getpixel((left + 34, 34 + 66))[0] in (127, 128)
     margin = numpy.asarray(picture.convert('L'))[:, :left]
     for top in range(0, 4 * 66, 66):                            # every row has its label
         assert margin[top:top + 66].min() < 128
+
+
+def test_labels_keep_their_distance_from_numbers():
+    """Where a space stands there is a gap, as wide as a thin letter at least."""
+    picture = labelled_rows([('dimension 117: 0.98 nats', torch.ones(1, 3, 512, 512))])
+    left = numpy.asarray(picture.convert('L'))[:, :text_width('dimension 117: 0.98 nats') + 16]
+    ink = numpy.flatnonzero((left < 200).any(0))
+    gaps = numpy.diff(ink)
+    assert (gaps >= 4).sum() >= 3
 
 
 def test_a_picture_is_saved_under_its_name_and_as_the_newest(tmp_path):

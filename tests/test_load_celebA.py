@@ -1,10 +1,11 @@
 import pickle
 
+import numpy
 import pytest
 import torch
 from conftest import make_image, run_module
 from PIL import Image
-from torch.utils.data import DataLoader
+from torch.utils.data import ConcatDataset, DataLoader, Subset, default_collate
 from torchvision import transforms
 
 from dldemos.VAE import load_celebA
@@ -65,11 +66,11 @@ def test_n_images_takes_the_first(images):
 
 def test_the_last_tenth_is_held_out(images):
     dataset = CelebADataset(images)
-    seen, unseen = split(dataset, 0.1)
-    assert (len(seen), len(unseen)) == (9, 1)
-    held_out = next(iter(batches(unseen, shuffle=False)))
+    training, held_out_split = split(dataset, 0.1)
+    assert (len(training), len(held_out_split)) == (9, 1)
+    held_out = next(iter(batches(held_out_split, shuffle=False)))
     torch.testing.assert_close(held_out[0], dataset[9])
-    trained_on = torch.cat(list(batches(seen, 4)))
+    trained_on = torch.cat(list(batches(training, 4)))
     assert len(trained_on) == 9
     assert all((image - held_out[0]).abs().max() > 0.05 for image in trained_on)
     assert len(split(dataset, 0)[1]) == 0
@@ -83,21 +84,62 @@ def test_celeba_has_its_own_test_split():
             return 202599
 
     whole = Whole()
-    seen, unseen = split(whole, 0.1)
-    assert whole.names[seen.indices[-1]] == '182637.jpg'
-    assert [whole.names[unseen.indices[i]] for i in (0, -1)] == ['182638.jpg', '202599.jpg']
+    training, held_out_split = split(whole, 0.1)
+    assert whole.names[training.indices[-1]] == '182637.jpg'
+    assert [whole.names[held_out_split.indices[i]] for i in (0, -1)] == ['182638.jpg', '202599.jpg']
     assert len(split(whole, 0.5)[1]) == 101300
     assert len(split(whole, 0)[1]) == 0
 
 
-def test_worker_processes_give_the_same_batches(images):
+def test_a_pickled_dataset_takes_no_pixels_along(images):
     dataset = CelebADataset(images)
-    in_order = torch.cat(list(batches(dataset, 4, shuffle=False)))
+    in_order = torch.stack(list(dataset))                     # the pixels are mapped by now
     pickled = pickle.dumps(dataset)
-    assert len(pickled) < 2000                                # the pixels do not travel
-    workers = DataLoader(pickle.loads(pickled), 4, num_workers=2,
-                         collate_fn=load_celebA.to_float)
-    assert torch.equal(torch.cat(list(workers)), in_order)
+    assert len(pickled) < 2000
+    assert torch.equal(pickle.loads(pickled)[:], in_order)
+
+
+@pytest.mark.parametrize('n_workers', [0, 2])
+def test_the_articles_own_line_gives_float_batches(images, n_workers):
+    """DataLoader(CelebADataset(root), 16, shuffle=True), its default collate and workers."""
+    dataset = CelebADataset(images)
+    in_order = torch.stack([dataset[i] for i in range(10)])
+    batch, = DataLoader(dataset, 16, shuffle=True, num_workers=n_workers)
+    assert batch.shape == (10, 3, 64, 64)
+    assert batch.dtype == torch.float32
+    assert 0 <= batch.min() < 0.1 and 0.8 < batch.max() <= 1
+    torch.testing.assert_close(batch.sum(), in_order.sum())
+    in_turn = torch.cat(list(DataLoader(dataset, 4, num_workers=n_workers)))
+    assert torch.equal(in_turn, in_order)
+
+
+def test_parts_and_sums_of_datasets_are_loaded_alike(images):
+    dataset = CelebADataset(images)
+    some = Subset(dataset, [7, 2, 5])
+    assert torch.equal(next(iter(DataLoader(some, 16))), dataset[[7, 2, 5]])
+    both = ConcatDataset([some, dataset])
+    assert next(iter(DataLoader(both, 16))).shape == (13, 3, 64, 64)
+    assert torch.equal(both[3], dataset[0])
+    assert torch.equal(default_collate([dataset[0], dataset[1]]), dataset[:2])
+
+
+def test_indices_are_those_of_a_sequence(images):
+    dataset = CelebADataset(images, n_images=4)
+    everything = dataset[:]
+    assert everything.shape == (4, 3, 64, 64)
+    assert torch.equal(dataset[torch.tensor([3, 0])], everything[[3, 0]])
+    assert torch.equal(dataset[numpy.array([1, -1])], everything[[1, 3]])
+    assert torch.equal(dataset[torch.tensor(2)], everything[2])
+    assert dataset[[]].shape == (0, 3, 64, 64)
+    for index in (4, -5, [0, 4]):
+        with pytest.raises(IndexError):
+            dataset[index]
+
+
+def test_keywords_go_to_the_dataset_as_in_the_article(images):
+    loader = get_dataloader(images, n_images=3, crop=100)
+    assert torch.cat(list(loader)).shape == (3, 3, 64, 64)
+    assert torch.equal(loader.dataset[0], CelebADataset(images, crop=100)[0])
 
 
 def test_a_missing_or_empty_folder_is_refused(tmp_path):

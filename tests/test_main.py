@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from baseline import baseline_epoch
 from conftest import run_module
 from PIL import Image
 from torch.distributions import Normal, kl_divergence
-from torch.nn.functional import mse_loss
 
 from dldemos.VAE import main as program
 from dldemos.VAE.load_celebA import get_dataloader
@@ -33,8 +33,13 @@ def test_loss_is_the_closed_form():
     torch.testing.assert_close(loss, reconstruction + 2 * kl)
 
 
+def rows_of(output):
+    """The epochs' lines of what a training printed, split into their columns."""
+    return [line.split() for line in output.splitlines() if re.match(r' *\d+/\d+ ', line)]
+
+
 def test_training_is_the_articles_loop(images, here, capsys):
-    """The printed figures are those of a loop written out plainly."""
+    """The printed losses are those of the baseline."""
     model, plain = small_vae(), small_vae()
     torch.manual_seed(1)
     program.train('cpu', get_dataloader(images, batch_size=4), model, n_epochs=1,
@@ -42,26 +47,20 @@ def test_training_is_the_articles_loop(images, here, capsys):
 
     torch.manual_seed(1)
     optimizer = torch.optim.Adam(plain.parameters(), 0.005)
-    plain.train()
+    dataloader = get_dataloader(images, batch_size=4)       # batches of 4, 4 and 2
     sums = torch.zeros(2)
-    for x in get_dataloader(images, batch_size=4):          # batches of 4, 4 and 2
-        y, mean, logvar = plain(x)
-        kl = torch.mean(-0.5 * torch.sum(1 + logvar - mean**2 - torch.exp(logvar), 1), 0)
-        loss = mse_loss(y, x) + 0.00025 * kl
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        sums += len(x) * torch.tensor([loss.item(), kl.item()])
-    line = capsys.readouterr().out.splitlines()[1].split()
-    assert line[0] == '1/1'
-    assert float(line[1]) == pytest.approx(sums[0].item() / 10, abs=1e-5)
-    assert float(line[3]) == pytest.approx(sums[1].item() / 10, abs=1e-2)
+    for n, terms in zip((4, 4, 2), baseline_epoch(plain, optimizer, dataloader, 0.00025)):
+        sums += n * torch.stack(terms)
+    row, = rows_of(capsys.readouterr().out)
+    assert row[0] == '1/1'
+    assert float(row[1]) == pytest.approx(sums[0].item() / 10, abs=1e-5)
+    assert float(row[3]) == pytest.approx(sums[1].item() / 10, abs=1e-2)
 
 
 def test_training_lowers_the_loss_and_saves_the_weights(images, here, capsys):
     model = small_vae()
     program.train('cpu', get_dataloader(images), model, n_epochs=30)
-    losses = [float(line.split()[1]) for line in capsys.readouterr().out.splitlines()[1:31]]
+    losses = [float(row[1]) for row in rows_of(capsys.readouterr().out)]
     assert losses[-1] < 0.5 * losses[0]
     saved = torch.load(program.ckpt_path, weights_only=True)
     assert all(torch.equal(saved[key], value) for key, value in model.state_dict().items())

@@ -1,3 +1,4 @@
+import json
 import math
 
 import pytest
@@ -5,11 +6,15 @@ import torch
 from torch.distributions import Normal
 
 from dldemos.VAE import main as program
+from dldemos.VAE.latent.elbo import (
+    bits_per_dimension,
+    calibrated_kl_weight,
+    implied_variance,
+    kl_divergence,
+)
 from dldemos.VAE.latent.metrics import (
     active_units,
-    bits_per_dimension,
     evaluate,
-    implied_variance,
     psnr,
     sliced_wasserstein,
     ssim,
@@ -54,7 +59,7 @@ def test_calibrated_weight_is_the_minimum_over_the_variance():
 
     optimizer.step(closure)
     best = log_variance.exp().item()
-    assert program.calibrated_kl_weight(error, n_values) == pytest.approx(2 * best / n_values,
+    assert calibrated_kl_weight(error, n_values) == pytest.approx(2 * best / n_values,
                                                                           rel=1e-4)
 
 
@@ -68,7 +73,7 @@ def test_auto_has_the_gradient_of_the_calibrated_elbo():
     found = y_hat.grad.clone(), mean.grad.clone()
     y_hat.grad = mean.grad = None
     error = (y - y_hat).square().mean()
-    elbo = 12288 / 2 * error.log() + program.kl_divergence(mean, logvar).mean()
+    elbo = 12288 / 2 * error.log() + kl_divergence(mean, logvar).mean()
     elbo.backward()
     scale = 2 * error.item() / 12288
     torch.testing.assert_close(found[0], y_hat.grad * scale)
@@ -115,18 +120,39 @@ def test_swd_is_zero_for_equal_sets_and_grows_with_noise():
         sliced_wasserstein(x, x[:5])
 
 
-def test_the_table_is_deterministic_and_consistent(images, capsys):
+def test_the_table_is_deterministic_and_consistent(images, here, capsys):
     torch.manual_seed(0)
     model = VAE(hiddens=(4, 8, 8, 8, 8), latent_dim=8)
     dataloader = batches(CelebADataset(images), 4, shuffle=False)
 
-    def table():
-        return evaluate('cpu', model, dataloader, 0.00025,
+    def table(kl_weight=0.00025):
+        return evaluate('cpu', model, dataloader, kl_weight,
                         {'normal': lambda n: torch.zeros(n, 8)})
 
     first, second = table(), table()
     assert first == second
-    assert first['images'] == 10
-    assert first['loss, kl_weight 0.00025'] == pytest.approx(
-        first['MSE, code sampled'] + 0.00025 * first['KL, nats an image'])
-    assert 'SWD x 1000, samples of normal' in capsys.readouterr().out
+    assert first['n_images'] == 10
+    assert first['loss'] == pytest.approx(first['mse_sampled'] + 0.00025 * first['kl'])
+    assert json.loads((here / 'work_dirs/evaluate.json').read_text()) == first
+    output = capsys.readouterr().out
+    for line in ('SWD x 1000, samples of normal', 'loss, kl_weight 0.00025',
+                 'bits/dim, variance 1.54 (of kl_weight)', 'active units of 8'):
+        assert line in output
+
+    without = table(kl_weight=0)                       # no variance belongs to it
+    assert without['loss'] == without['mse_sampled'] == first['mse_sampled']
+    assert 'bits_implied' not in without
+    assert without['bits_best'] == first['bits_best']
+    assert 'of kl_weight' not in capsys.readouterr().out
+    assert table('auto')['kl_weight'] == pytest.approx(2 * first['mse_sampled'] / 12288)
+
+
+@pytest.mark.filterwarnings('error')
+def test_one_image_has_the_metrics_that_one_can_have(images, here, capsys):
+    model = VAE(hiddens=(4, 8, 8, 8, 8), latent_dim=8)
+    dataloader = batches(CelebADataset(images, n_images=1), 4, shuffle=False)
+    metrics = evaluate('cpu', model, dataloader, 0.00025, {'normal': lambda n: torch.zeros(n, 8)})
+    assert metrics['n_images'] == 1
+    assert {'mse_mean', 'psnr', 'ssim', 'kl', 'loss'} <= metrics.keys()
+    assert not {'active_units', 'swd_halves', 'swd_normal'} & metrics.keys()
+    assert 'one image: no active units and no distances' in capsys.readouterr().out

@@ -1,11 +1,15 @@
-"""The weights that come with the program: what is said of them, and when they are used."""
+"""The bundled weights: what is said of them, and when they are used."""
 import hashlib
 import json
+import shutil
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import run_module
+from conftest import REPOSITORY, run_module
 from PIL import Image
 
 from dldemos.VAE import main as program
@@ -33,27 +37,25 @@ def pretrained():
     return model.eval()
 
 
-def test_the_figures_that_need_no_data_are_those_of_the_file():
+def test_the_metrics_that_need_no_data_are_those_of_the_file():
     model = pretrained()
-    figures = ABOUT['figures without data']
-    assert sum(p.numel() for p in model.parameters()) == figures['parameters'] == 1_183_283
+    metrics = ABOUT['metrics_without_data']
+    assert sum(p.numel() for p in model.parameters()) == metrics['parameters'] == 1_183_283
     torch.manual_seed(0)
     with torch.no_grad():
-        faces = model.sample('cpu', 64)
-    assert faces.mean().item() == pytest.approx(figures['mean of 64 samples, seed 0'], abs=1e-3)
-    assert faces.std().item() == pytest.approx(
-        figures['standard deviation of 64 samples, seed 0'], abs=1e-3)
+        faces = model.sample(n_samples=64)
+    assert faces.mean().item() == pytest.approx(metrics['mean_of_64_samples'], abs=1e-3)
+    assert faces.std().item() == pytest.approx(metrics['std_of_64_samples'], abs=1e-3)
 
 
 def test_what_is_said_of_them_adds_up():
     """The loss is that of its terms, and the settings are those of the recipe in main.py."""
-    table = ABOUT['figures on the held-out images']
-    weight = ABOUT['settings']['kl_weight']
-    assert table[f'loss, kl_weight {weight:.3g}'] == pytest.approx(
-        table['MSE, code sampled'] + weight * table['KL, nats an image'])
+    metrics, settings = ABOUT['metrics'], ABOUT['settings']
+    assert metrics['loss'] == pytest.approx(
+        metrics['mse_sampled'] + settings['kl_weight'] * metrics['kl'])
     recipe = ABOUT['command'].split('--recipe ')[1].split()[0]
     for name, value in program.RECIPES[recipe].items():
-        saved = ABOUT['settings'][name]
+        saved = settings[name]
         assert (tuple(saved) if isinstance(value, tuple) else saved) == value
     assert 'non-commercial research' in ABOUT['terms']
 
@@ -79,35 +81,65 @@ def test_the_priors_that_come_with_them_are_used(here, prior):
 
 
 def test_my_own_pictures_are_all_reconstructed(here, images, monkeypatch, capsys):
+    for path in list(images.iterdir()):
+        path.rename(path.with_name(f'IMG_{path.name}'))
     shown = []
     monkeypatch.setattr(program, 'pairs', lambda a, b: shown.append(a) or [('x', a)])
     program.main(['reconstruct', '--data_root', str(images)])
-    assert 'pretrained weights' in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert 'pretrained weights' in output
+    assert 'were trained on: what follows' not in output
     assert len(shown[0]) == 10
 
 
-@pytest.mark.parametrize('folder, n_unseen', [('mine', 10), ('img_align_celeba', 1)])
-def test_of_celeba_they_are_shown_what_they_have_not_seen(here, images, folder, n_unseen,
-                                                          monkeypatch):
+def named_as_celeba(images, first):
+    """The ten images of a folder, named as CelebA's from a number on."""
+    for i, path in enumerate(sorted(images.iterdir(), reverse=True)):
+        path.rename(path.with_name(f'{first + 9 - i:06}.jpg'))
+
+
+@pytest.mark.parametrize('first, n_evaluated', [(7195, 4), (7201, 10), (7000, 10)])
+@pytest.mark.parametrize('as_zip', [False, True])
+def test_images_they_were_trained_on_are_known_by_name(here, images, first, n_evaluated, as_zip,
+                                                       monkeypatch, capsys):
+    """000001 to 007200, in a folder or a zip of any name, whatever part of CelebA it holds."""
     evaluated = []
-    monkeypatch.setattr(program, 'evaluate', lambda device, model, dataloader, *rest:
-                        evaluated.append(len(dataloader.dataset)))
-    images.rename(here / folder)
-    program.main(['evaluate', '--data_root', folder])
-    assert evaluated == [n_unseen]
+
+    def evaluate(device, model, dataloader, *rest):
+        """Take the place of evaluate."""
+        evaluated.append(len(dataloader.dataset))
+
+    monkeypatch.setitem(program.ACTIONS, 'evaluate', (evaluate, *program.ACTIONS['evaluate'][1:]))
+    named_as_celeba(images, first)
+    root = images
+    if as_zip:
+        root = here / 'some.zip'
+        with zipfile.ZipFile(root, 'w') as archive:
+            for path in images.iterdir():
+                archive.write(path, f'deep/folder/{path.name}')
+    program.main(['evaluate', '--data_root', str(root), '--n_images', '1000'])
+    assert evaluated == [n_evaluated]
+    all_known = first + 9 <= 7200
+    assert ('all 10 images' in capsys.readouterr().out) is all_known
 
 
-def test_drawn_faces_are_not_what_they_know(here):
+def test_synthetic_faces_are_not_what_they_know(here):
     for action in ('reconstruct', 'attributes', 'evaluate'):
         with pytest.raises(UserError, match='photographs, and there are none here.*--data_root'):
             program.main([action])
     assert not (here / 'data').exists()
 
 
-def test_weights_that_were_trained_here_go_first(here, capsys):
+def test_weights_that_were_trained_here_take_precedence(here, capsys):
     save_weights(program.ckpt_path, VAE())
     program.main(['generate'])
-    assert 'pretrained' not in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert 'these are the pretrained weights' not in output
+    assert '--ckpt_path pretrained takes the bundled ones' in output
+    drawn = (here / 'work_dirs/generate.jpg').read_bytes()
+    program.main(['generate', '--ckpt_path', 'pretrained'])
+    assert 'trained for 18,000 steps on 7,200 images of CelebA' in capsys.readouterr().out
+    assert (here / 'work_dirs/generate.jpg').read_bytes() != drawn
 
 
 @pytest.mark.parametrize('options', [['--ckpt_path', 'mine.pth'], ['--latent_dim', '8']])
@@ -117,7 +149,8 @@ def test_they_stand_in_for_nothing_that_was_asked_for(here, options):
 
 
 def test_training_never_touches_them(here, images):
-    for path in (PRETRAINED, Path(PRETRAINED).parent / '../pretrained/pretrained.pth'):
+    for path in ('pretrained', PRETRAINED,
+                 Path(PRETRAINED).parent / '../pretrained/pretrained.pth'):
         status = exit_status(lambda p=path: program.main(
             ['train', '--data_root', str(images), '--ckpt_path', str(p)]))
         assert status == 2
@@ -141,3 +174,21 @@ def test_training_can_start_from_them(here, images):
         torch.testing.assert_close(a, b)
     with pytest.raises(UserError, match='no weights at nowhere.pth'):
         program.main([*options, '--init', 'nowhere.pth'])
+
+
+def test_an_installed_package_has_them(here):
+    """`pip install .`, then `generate` in another folder."""
+    pytest.importorskip('setuptools', minversion='64')
+    for name in ('dldemos', 'pyproject.toml', 'requirements.txt', 'README.md'):
+        copy = shutil.copytree if (REPOSITORY / name).is_dir() else shutil.copy
+        copy(REPOSITORY / name, here / 'source' / name if (here / 'source').exists() else
+             (here / 'source').mkdir() or here / 'source' / name)
+    subprocess.run([sys.executable, '-m', 'pip', 'install', '-q', '--no-deps',
+                    '--no-build-isolation', '--target', here / 'site', here / 'source'],
+                   check=True, capture_output=True)
+    (here / 'elsewhere').mkdir()
+    done = run_module('dldemos.VAE.main', 'generate', '--n_samples', 1, cwd=here / 'elsewhere',
+                      repository=here / 'site')
+    assert done.returncode == 0, done.stderr
+    assert 'pretrained weights' in done.stdout
+    assert (here / 'elsewhere/work_dirs/generate.jpg').exists()

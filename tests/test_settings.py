@@ -1,36 +1,69 @@
+import shutil
+from pathlib import Path
+
 import pytest
+from conftest import run_module
 
 from dldemos.VAE import main as program
-from dldemos.VAE.support import settings as command_line
+from dldemos.VAE.support import settings as module
 from dldemos.VAE.support.errors import UserError
-from dldemos.VAE.support.settings import OPTIONS
+from dldemos.VAE.support.settings import current_settings, read_settings
 
 ACTIONS = program.ACTIONS
 DEFAULTS = vars(program)
+NAMES = read_settings(program.__file__)
 
 
-def parse(argv, defaults=DEFAULTS):
-    return command_line.parse(argv, ACTIONS, program.RECIPES, defaults)
+def parse(argv, defaults=DEFAULTS, recipes=program.RECIPES):
+    return module.parse(argv, program.__file__, defaults, ACTIONS, recipes)
 
 
 def test_the_articles_hyperparameters_stand_at_the_top():
     assert (program.n_epochs, program.kl_weight, program.lr, program.batch_size) == (
         10, 0.00025, 0.005, 16)
+    assert list(NAMES)[:4] == ['n_epochs', 'kl_weight', 'lr', 'batch_size']
 
 
 def test_no_action_means_train_reconstruct_generate():
-    actions, settings = parse([])
+    actions, settings, given = parse([])
     assert actions == ['train', 'reconstruct', 'generate']
-    assert vars(settings) == {name: DEFAULTS[name] for name in OPTIONS}
+    assert vars(settings) == {name: DEFAULTS[name] for name in NAMES}
+    assert given == {}
 
 
 def test_options_have_the_type_of_their_setting():
-    actions, settings = parse(['generate', 'train', '--n_epochs', '2', '--lr=1e-3', '--hiddens',
-                               '8,16', '--device', 'cpu'])
+    actions, settings, given = parse(['generate', 'train', '--n_epochs', '2', '--lr=1e-3',
+                                      '--hiddens', '8,16', '--device', 'cpu'])
     assert actions == ['train', 'generate']
     assert (settings.n_epochs, settings.lr, settings.hiddens) == (2, 0.001, (8, 16))
     assert settings.batch_size == 16
+    assert given == {'n_epochs': 2, 'lr': 0.001, 'hiddens': (8, 16), 'device': 'cpu'}
     assert program.n_epochs == 10
+
+
+@pytest.mark.parametrize('argv', [
+    ['train', '--lr', '0.001', 'reconstruct'], ['--lr', '0.001', 'train', 'reconstruct'],
+    ['train', 'reconstruct', '--lr', '0.001'], ['reconstruct', '--lr=0.001', 'train']])
+def test_actions_and_options_come_in_any_order(argv):
+    actions, settings, _ = parse(argv)
+    assert actions == ['train', 'reconstruct']
+    assert settings.lr == 0.001
+
+
+@pytest.mark.parametrize('option', ['resume', 'mirror'])
+def test_a_switch_takes_no_action_for_its_value(option):
+    for argv in ([f'--{option}', 'train'], ['train', f'--{option}']):
+        actions, settings, _ = parse(argv)
+        assert actions == ['train']
+        assert getattr(settings, option) is True
+
+
+@pytest.mark.parametrize('at_the_top', [True, False])
+def test_a_switch_turns_on_and_no_turns_off_whatever_stands_at_the_top(at_the_top):
+    defaults = {**DEFAULTS, 'resume': at_the_top}
+    assert parse(['--resume'], defaults)[1].resume is True
+    assert parse(['--no-resume'], defaults)[1].resume is False
+    assert parse([], defaults)[1].resume is at_the_top
 
 
 @pytest.mark.parametrize('arguments, words', [
@@ -43,9 +76,14 @@ def test_options_have_the_type_of_their_setting():
     (['--lr', 'nan'], 'lr must be a number above 0'),
     (['--lr', 'fast'], 'lr must be a number'),
     (['--kl_weight', '-0.1'], 'kl_weight must be a number of at least 0'),
-    (['--adam_betas', '0.9'], 'adam_betas must be two numbers'),
+    (['--adam_betas', '0.9'], 'adam_betas must be 2 numbers'),
+    (['--adam_betas', '0.9,1'], 'adam_betas must be'),
     (['--hiddens', '16,x'], 'hiddens must be whole numbers'),
+    (['--optimizer', 'sgd'], 'optimizer must be one of adam, muon'),
+    (['--seed', str(2**63)], 'seed must be a whole number of at least 0 and at most'),
     (['--data_root', ''], 'data_root must not be empty'),
+    (['--mirror', 'False'], 'no action False'),
+    (['--recipe', 'quik'], 'no recipe quik .did you mean quick'),
     (['--n_epochs'], 'n_epochs: expected one argument')])
 def test_mistakes_are_refused_in_a_sentence(arguments, words):
     with pytest.raises(UserError, match=words) as error:
@@ -58,6 +96,22 @@ def test_an_edited_setting_is_checked_too():
         parse([], {**DEFAULTS, 'batch_size': 0})
 
 
+@pytest.mark.parametrize('changes, words', [
+    ({'n_epoch': 3}, 'sets n_epoch, and there is no such setting .did you mean n_epochs'),
+    ({'recipe': 'quick'}, 'sets recipe'), ({'lr': 0}, 'lr must be a number above 0')])
+def test_a_recipe_that_cannot_be_meant_is_refused_at_start(changes, words):
+    with pytest.raises(UserError, match=words):
+        parse([], recipes={**program.RECIPES, 'mine': changes})
+
+
+def test_options_take_precedence_over_their_recipe():
+    _, settings, given = parse(['--recipe', 'quick', '--n_epochs', '5'])
+    assert (settings.n_epochs, settings.optimizer) == (5, 'muon')
+    assert given['n_epochs'] == 5 and given['optimizer'] == 'muon'
+    article = parse(['--recipe', 'article'])[1]
+    assert (article.kl_weight, article.lr_schedule, article.held_out) == (0.00025, 'constant', 0)
+
+
 def test_help_lists_actions_and_options_with_their_defaults(capsys):
     with pytest.raises(SystemExit) as stop:
         parse(['--help'])
@@ -65,7 +119,46 @@ def test_help_lists_actions_and_options_with_their_defaults(capsys):
     text = ' '.join(capsys.readouterr().out.split())
     for action in ACTIONS:
         assert action in text
-    for name in OPTIONS:
+    for name, comment in NAMES.items():
         assert f'--{name} ' in text
+        assert comment and comment in text
     assert '(default: 0.00025)' in text
     assert '(default: 16,32,64,128,256)' in text
+
+
+def test_a_line_at_the_top_is_an_option_with_its_help_type_and_default(here):
+    """A copy of main.py with a setting more."""
+    source = Path(program.__file__).read_text(encoding='utf-8')
+    head, line, tail = source.partition('lr = 0.005 ')
+    added = 'my_setting = 0.25   # what it is: 50% of #1\nmy_sizes = [1, 2]\nmy_name = None\n'
+    shutil.copytree(Path(program.__file__).parents[1], here / 'dldemos')
+    (here / 'dldemos/VAE/main.py').write_text(head + added + line + tail, encoding='utf-8')
+
+    def run(*arguments):
+        done = run_module('dldemos.VAE.main', *arguments, cwd=here, repository=here)
+        return done.returncode, ' '.join((done.stdout + done.stderr).split())
+
+    status, output = run('--help')
+    assert status == 0
+    assert '--my_setting VALUE what it is: 50% of #1 (default: 0.25)' in output
+    status, output = run('generate', '--my_setting', 'word')
+    assert (status, output) == (2, "error: my_setting must be a number, not 'word'; --help lists "
+                                   "what there is")
+    status, output = run('generate', '--my_sizes', '3,x')
+    assert status == 2 and 'my_sizes must be whole numbers' in output
+    status, output = run('generate', '--my_setting', '0.5', '--my_sizes', '3,4', '--my_name', 'x')
+    assert status == 0
+    assert 'my_setting=0.5 my_sizes=3,4 my_name=x' in output
+
+
+def test_the_line_of_an_action_has_what_it_looks_at_and_what_was_changed():
+    _, settings, _ = parse(['generate', '--latent_dim', '64'])
+    assert module.as_line(settings, DEFAULTS, {'n_samples', 'seed'}) == (
+        'latent_dim=64 n_samples=64 seed=0')
+
+
+def test_settings_are_read_when_they_are_asked_for(monkeypatch):
+    monkeypatch.setattr(program, 'n_epochs', 3)
+    assert current_settings(program.__file__, vars(program), {'lr': 0.1}).n_epochs == 3
+    with pytest.raises(TypeError, match='no setting n_epoch .did you mean n_epochs'):
+        current_settings(program.__file__, vars(program), {'n_epoch': 2})

@@ -10,7 +10,7 @@ import pytest
 from conftest import REPOSITORY, interrupt
 from PIL import Image
 
-from dldemos.VAE.images import synthetic as draw_faces
+from dldemos.VAE.images import synthetic
 from dldemos.VAE.images.synthetic import (
     ATTRIBUTES,
     attributes,
@@ -123,7 +123,7 @@ def test_a_stopped_drawing_is_completed(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return draw_face(face)
 
-    monkeypatch.setattr(draw_faces, 'draw_face', stopping)
+    monkeypatch.setattr(synthetic, 'draw_face', stopping)
     with pytest.raises(KeyboardInterrupt):
         draw_sample_faces(tmp_path / 'faces', n_faces=8)
     assert not (tmp_path / 'faces').exists()
@@ -134,7 +134,7 @@ def test_a_stopped_drawing_is_completed(tmp_path, monkeypatch):
 
 
 def test_a_drawing_of_another_seed_is_not_mixed_in(tmp_path, monkeypatch):
-    monkeypatch.setattr(draw_faces, 'attribute_list', interrupt)
+    monkeypatch.setattr(synthetic, 'attribute_list', interrupt)
     with pytest.raises(KeyboardInterrupt):
         draw_sample_faces(tmp_path / 'faces', n_faces=3, seed=1)
     monkeypatch.undo()

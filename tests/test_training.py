@@ -10,15 +10,17 @@ from functools import partial
 
 import pytest
 import torch
+from baseline import baseline_epoch
 from conftest import REPOSITORY, interrupt, run_module, save_images
 from PIL import Image
+from torch.utils.data import DataLoader
 
 from dldemos.VAE import main as program
 from dldemos.VAE.load_celebA import CelebADataset, ShuffledBatches, batches, get_dataloader
 from dldemos.VAE.model import VAE
 from dldemos.VAE.support.errors import UserError
-from dldemos.VAE.training import checkpoint, processes, speed
-from dldemos.VAE.training import log as progress
+from dldemos.VAE.support.settings import read_settings
+from dldemos.VAE.training import checkpoint, log, processes, speed, steps
 
 N_LONG = 40              # epochs of a run that is stopped
 SMALL = ['--hiddens', '4,8,8,8,8', '--latent_dim', '8', '--batch_size', '4', '--device', 'cpu']
@@ -38,19 +40,19 @@ def same(a, b):
 
 
 def test_linear_schedule_rises_then_falls_to_zero():
-    factors = [program.lr_factor(step, 100, 'linear', 0.2) for step in range(101)]
+    factors = [steps.lr_factor(step, 100, 'linear', 0.2) for step in range(101)]
     assert factors[0] == pytest.approx(1 / 20)
     assert max(factors) == factors[19] == 1
     assert all(a < b for a, b in zip(factors[:19], factors[1:20]))
     assert all(a > b for a, b in zip(factors[20:], factors[21:]))
     assert factors[100] == 0 < factors[99] < 0.02
-    assert [program.lr_factor(step, 100, 'constant', 0.2) for step in (0, 50, 99)] == [1, 1, 1]
+    assert [steps.lr_factor(step, 100, 'constant', 0.2) for step in (0, 50, 99)] == [1, 1, 1]
 
 
 @pytest.mark.parametrize('warm_up, n_steps', [(0, 10), (1, 10), (0.2, 1), (0.5, 2)])
 def test_schedules_of_any_length_stay_in_range(warm_up, n_steps):
     for step in range(n_steps):
-        assert 0 < program.lr_factor(step, n_steps, 'linear', warm_up) <= 1
+        assert 0 < steps.lr_factor(step, n_steps, 'linear', warm_up) <= 1
 
 
 def test_fifty_steps_are_those_of_a_plainly_written_loop(images, here, monkeypatch):
@@ -72,19 +74,8 @@ def test_fifty_steps_are_those_of_a_plainly_written_loop(images, here, monkeypat
     torch.manual_seed(1)
     optimizer = torch.optim.Adam(plain.parameters(), 0.005)
     dataloader = get_dataloader(images, batch_size=2)
-    expected = []
-    plain.train()
-    for _ in range(10):
-        for x in dataloader:
-            y, mean, logvar = plain(x)
-            recons_loss = torch.nn.functional.mse_loss(y, x)
-            kl_loss = torch.mean(
-                -0.5 * torch.sum(1 + logvar - mean**2 - torch.exp(logvar), 1), 0)
-            loss = recons_loss + kl_loss * 0.00025
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            expected.append(loss.item())
+    expected = [loss.item() for _ in range(10)
+                for loss, _ in baseline_epoch(plain, optimizer, dataloader, 0.00025)]
     assert len(expected) == 50
     assert losses == pytest.approx(expected, rel=1e-2)     # rounding grows with the steps
 
@@ -98,15 +89,15 @@ def test_a_resumed_run_ends_with_the_same_weights(images, here, monkeypatch, opt
 
     run()
     uninterrupted = weights()
-    rows = checkpoint.load_run(program.RUN_PATH)['rows']
-    show = progress.show_epoch
+    rows = checkpoint.load_run(program.run_path)['rows']
+    show = log.show_epoch
 
     def stop_after_two(rows, *arguments):
         show(rows, *arguments)
         if len(rows) == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(progress, 'show_epoch', stop_after_two)
+    monkeypatch.setattr(log, 'show_epoch', stop_after_two)
     with pytest.raises(KeyboardInterrupt):
         run()
     monkeypatch.undo()
@@ -116,29 +107,33 @@ def test_a_resumed_run_ends_with_the_same_weights(images, here, monkeypatch, opt
     program.train('cpu', get_dataloader(images, batch_size=4), small_vae(), n_epochs=4,
                   resume=True, optimizer=optimizer)
     assert same(weights(), uninterrupted)
-    again = checkpoint.load_run(program.RUN_PATH)['rows']
+    again = checkpoint.load_run(program.run_path)['rows']
     assert [row['loss'] for row in again] == [row['loss'] for row in rows]
 
 
 SLOW = '''
 import time
 from dldemos.VAE import main
-from dldemos.VAE.training import processes, log as progress
-show_epoch = progress.show_epoch
+from dldemos.VAE.training import log, processes
+show_epoch = log.show_epoch
 def show_slowly(*arguments):
     show_epoch(*arguments)
     time.sleep(0.2)
-progress.show_epoch = show_slowly
+log.show_epoch = show_slowly
 processes.end_process(main.exit_status(main.main))
 '''
 
 
 def start(cwd, *arguments):
-    """A training whose epochs last long enough for a loaded machine to stop it in time."""
+    """A training whose epochs last long enough for a loaded machine to stop it in time.
+
+    A suite that a script runs in its background ignores Ctrl-C, and its children would too.
+    """
     return subprocess.Popen(
         [sys.executable, '-c', SLOW, 'train', *map(str, arguments)], cwd=cwd,
         env={**os.environ, 'PYTHONPATH': str(REPOSITORY)}, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL))
 
 
 def wait_for(path, seconds=120):
@@ -166,7 +161,7 @@ def test_a_stopped_process_can_go_on(images, here, stop, never_stopped):
     wait_for(here / 'work_dirs/samples/epoch_0002.jpg')
     process.send_signal(stop)
     output, errors = process.communicate(timeout=60)
-    n_done = len(checkpoint.load_run(program.RUN_PATH)['rows'])
+    n_done = len(checkpoint.load_run(program.run_path)['rows'])
     assert 1 < n_done < N_LONG
     assert all(torch.isfinite(value).all() for value in weights().values())
     if stop == signal.SIGINT:
@@ -180,24 +175,26 @@ def test_a_stopped_process_can_go_on(images, here, stop, never_stopped):
 
 
 def test_an_unfinished_run_is_kept_and_named(images, here, capsys, monkeypatch):
-    monkeypatch.setattr(progress, 'show_epoch', interrupt)
+    monkeypatch.setattr(log, 'show_epoch', interrupt)
     with pytest.raises(KeyboardInterrupt):
         program.train('cpu', get_dataloader(images), small_vae(), n_epochs=2)
     monkeypatch.undo()
     monkeypatch.chdir(here)
-    before = (here / program.RUN_PATH).read_bytes()
+    before = (here / program.run_path).read_bytes()
     program.train('cpu', get_dataloader(images), small_vae(), n_epochs=1)
-    assert '1 of 2 epochs): kept as work_dirs/run.1.pth' in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert '1 of 2 epochs): kept as work_dirs/run.1.pth' in output
+    assert '--resume --run_path work_dirs/run.1.pth' in output
     assert (here / 'work_dirs/run.1.pth').read_bytes() == before
     program.train('cpu', get_dataloader(images), small_vae(), n_epochs=1)   # that one was whole
     assert 'kept as' not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize('content, words', [
-    (None, 'no run to go on with'), (b'', 'damaged'), (b'PK half of a zip', 'damaged'),
+    (None, 'no run to resume'), (b'', 'damaged'), (b'PK half of a zip', 'damaged'),
     ({'weights': torch.zeros(2)}, 'not the state of a run')])
 def test_a_state_that_is_no_state_is_refused_and_left(images, here, content, words):
-    path = here / program.RUN_PATH
+    path = here / program.run_path
     path.parent.mkdir()
     if isinstance(content, dict):
         torch.save(content, path)
@@ -211,17 +208,62 @@ def test_a_state_that_is_no_state_is_refused_and_left(images, here, content, wor
 
 def test_a_state_of_other_settings_is_refused_and_left(images, here):
     program.train('cpu', get_dataloader(images), small_vae(), n_epochs=1)
-    before = (here / program.RUN_PATH).read_bytes()
-    for other in ({'lr': 0.001}, {'n_epochs': 3}, {'settings': {'seed': 7}}):
+    before = (here / program.run_path).read_bytes()
+    for other in ({'lr': 0.001}, {'n_epochs': 3}, {'seed': 7}):
         with pytest.raises(UserError, match='was started with .* not .*--resume'):
             program.train('cpu', get_dataloader(images), small_vae(),
                           **{'n_epochs': 1, 'resume': True, **other})
-    assert (here / program.RUN_PATH).read_bytes() == before
+    assert (here / program.run_path).read_bytes() == before
+
+
+def test_resume_takes_the_runs_own_settings(images, here, monkeypatch, capsys):
+    """Nothing but --resume: all that the run was started with, on the command line or not."""
+    options = ['train', '--data_root', str(images), '--n_epochs', '4', '--lr', '0.002',
+               '--n_images', '8', *SMALL]
+    program.main(options)
+    uninterrupted = weights()
+    show = log.show_epoch
+
+    def stop_after_two(rows, *arguments):
+        show(rows, *arguments)
+        if len(rows) == 2:
+            raise KeyboardInterrupt
+
+    def start_and_stop():
+        monkeypatch.setattr(log, 'show_epoch', stop_after_two)
+        with pytest.raises(KeyboardInterrupt):
+            program.main(options)
+        monkeypatch.setattr(log, 'show_epoch', show)
+
+    start_and_stop()
+    for given in (['--lr', '0.003'], ['--n_images', '9'], ['--recipe', 'quick']):
+        with pytest.raises(UserError, match='was started with .*: leave .* out'):
+            program.main(['train', '--resume', *given])
+    assert not same(weights(), uninterrupted)
+    program.main(['train', '--resume', '--lr', '0.002', '--device', 'cpu'])
+    assert same(weights(), uninterrupted)
+
+    start_and_stop()
+    program.main(options)                                       # sets the other one aside
+    kept = here / 'work_dirs/run.1.pth'
+    assert f'--resume --run_path work_dirs/{kept.name}' in capsys.readouterr().out
+    os.remove(program.ckpt_path)
+    program.main(['--resume', 'train', '--run_path', f'work_dirs/{kept.name}'])
+    assert same(weights(), uninterrupted)
+    assert len(checkpoint.load_run(kept)['rows']) == 4
+
+
+def test_settings_that_cannot_change_the_weights_may_differ(images, here):
+    options = ['train', '--data_root', str(images), '--n_epochs', '1', *SMALL]
+    program.main(options)
+    program.main([*options, '--resume', '--ckpt_path', 'other.pth', '--prior', 'flow',
+                  '--n_samples', '3', '--compile', 'off'])
+    assert {name for name in read_settings(program.__file__)} > set(checkpoint.FREE_SETTINGS)
 
 
 def test_a_full_disk_leaves_the_last_state(images, here, monkeypatch):
     program.train('cpu', get_dataloader(images), small_vae(), n_epochs=1)
-    state = (here / program.RUN_PATH).read_bytes()
+    state = (here / program.run_path).read_bytes()
     model = (here / program.ckpt_path).read_bytes()
 
     def full(value, file):
@@ -232,7 +274,7 @@ def test_a_full_disk_leaves_the_last_state(images, here, monkeypatch):
     status = program.exit_status(lambda: program.train(
         'cpu', get_dataloader(images), small_vae(), n_epochs=1))
     assert status == 2
-    assert (here / program.RUN_PATH).read_bytes() == state
+    assert (here / program.run_path).read_bytes() == state
     assert (here / program.ckpt_path).read_bytes() == model
 
 
@@ -263,7 +305,7 @@ def test_a_disk_that_is_really_full_leaves_the_last_state(images, small_disk):
     assert 'No space left on device' in done.stderr
     assert 'Traceback' not in done.stderr
     assert same(weights(small_disk / program.ckpt_path), before)
-    checkpoint.load_run(small_disk / program.RUN_PATH)            # whole, or it would raise
+    checkpoint.load_run(small_disk / program.run_path)            # whole, or it would raise
     assert not [path for path in small_disk.rglob('.*.tmp')]
     filler.unlink()
     done = run_module('dldemos.VAE.main', *options, '--seed', 1, cwd=small_disk)
@@ -276,7 +318,7 @@ def test_a_run_leaves_a_log_and_pictures(images, here):
     with open('work_dirs/log.csv') as file:
         rows = list(csv.DictReader(file))
     assert [row['epoch'] for row in rows] == ['1', '2', '3']
-    assert tuple(rows[0]) == progress.COLUMNS
+    assert tuple(rows[0]) == log.COLUMNS
     for row in rows:
         assert float(row['loss']) == pytest.approx(
             float(row['reconstruction']) + 0.00025 * float(row['kl']), rel=1e-4)
@@ -291,12 +333,12 @@ def test_a_run_leaves_a_log_and_pictures(images, here):
 def test_curves_are_drawn_or_a_line_says_how(here, capsys, monkeypatch):
     rows = [{'epoch': i, 'loss': 1 / i, 'reconstruction': 1 / i, 'kl': 20 + i} for i in (1, 2)]
     monkeypatch.setitem(sys.modules, 'matplotlib.figure', None)
-    progress.save_curves(rows)
+    log.save_curves(rows)
     assert 'pip install matplotlib' in capsys.readouterr().out
     monkeypatch.undo()
     monkeypatch.chdir(here)
     pytest.importorskip('matplotlib')
-    progress.save_curves(rows)
+    log.save_curves(rows)
     assert Image.open('work_dirs/curves.jpg').width > 800
 
 
@@ -351,11 +393,33 @@ def test_processes_share_each_epoch(n_images, batch_size, n_processes):
         lists = [list(part) for part in parts]
         assert len({len(batches) for batches in lists}) == 1          # as many steps
         assert all(len(part) == len(batches) for part, batches in zip(parts, lists))
-        assert all(0 < len(batch) <= batch_size for batches in lists for batch in batches)
+        sizes = [len(batch) for batches in lists for batch in batches]
+        assert min(sizes) == parts[0].smallest() > 0
+        assert max(sizes) <= batch_size + 1                           # one may join
         flat = [i for batches in lists for batch in batches for i in batch]
         assert sorted(flat) == list(range(n_images))                  # each image once
         epochs.append(flat)
     assert n_images < 6 or epochs[0] != epochs[1]
+
+
+@pytest.mark.parametrize('n_images, batch_size, sizes', [
+    (33, 16, [16, 17]), (32, 16, [16, 16]), (34, 16, [16, 16, 2]), (1, 16, [1]), (17, 16, [17]),
+    (3, 1, [1, 1, 1])])
+def test_a_last_batch_of_one_joins_the_one_before(n_images, batch_size, sizes):
+    batches = ShuffledBatches(n_images, batch_size)
+    assert [len(batch) for batch in batches] == sizes
+    assert len(batches) == len(sizes)
+    assert batches.smallest() == min(sizes)
+
+
+def test_a_model_whose_last_stage_leaves_one_pixel_trains_on_such_batches(images, here):
+    model = VAE((4, 4, 4, 4, 4, 4), 3)
+    program.train('cpu', get_dataloader(images, batch_size=3), model, n_epochs=1)
+    with pytest.raises(UserError, match='a batch of one image cannot be normalised'):
+        program.train('cpu', DataLoader(CelebADataset(images), 3), model, n_epochs=1)
+    program.train('cpu', DataLoader(CelebADataset(images), 3, drop_last=True), model, n_epochs=1)
+    with pytest.raises(UserError, match='no image to train on'):
+        program.train('cpu', DataLoader(CelebADataset(images), 30, drop_last=True), model)
 
 
 def test_too_few_images_for_the_processes_are_refused():
@@ -370,9 +434,9 @@ from dldemos.VAE import main
 from dldemos.VAE.training import processes
 saved = []
 save = main.checkpoint.save_weights
-def counted(path, model):
+def counted(*arguments):
     saved.append(1)
-    save(path, model)
+    save(*arguments)
 main.checkpoint.save_weights = counted
 leave = main.processes.leave_processes
 def check():
@@ -381,7 +445,7 @@ def check():
         assert all(torch.equal(value, other) for other in all_of_them)
     print('equal weights', flush=True)
     assert processes.collect(len(saved)) == [3, 0], saved
-    leave()
+    return leave()
 main.processes.leave_processes = check
 share = main.processes.share
 def remember(model, device):
@@ -406,11 +470,11 @@ def test_two_processes_train_one_model(images, here):
     assert sorted(os.listdir('work_dirs')) == [
         *(['curves.jpg'] if (here / 'work_dirs/curves.jpg').exists() else []),
         'log.csv', 'run.pth', 'samples', 'samples.gif']
-    assert len(checkpoint.load_run(program.RUN_PATH)['random_states']) == 2
+    assert len(checkpoint.load_run(program.run_path)['random_states']) == 2
     done = run_module('dldemos.VAE.main', 'train', '--data_root', images, '--n_epochs', 3,
                       *SMALL, '--resume', cwd=here)
     assert done.returncode == 2
-    assert 'processes=2' in done.stderr
+    assert 'processes=2, not 1' in done.stderr
 
 
 def test_one_process_needs_no_torchrun():

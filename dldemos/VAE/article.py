@@ -21,7 +21,7 @@ from dldemos.VAE.latent.walks import kl_per_dimension, lerp
 from dldemos.VAE.load_celebA import CelebADataset, batches, find_images
 from dldemos.VAE.model import VAE
 from dldemos.VAE.support.errors import exit_status
-from dldemos.VAE.support.files import whole_file
+from dldemos.VAE.support.files import atomic_write
 from dldemos.VAE.training.muon import Muon
 from dldemos.VAE.training.speed import keep_freed_memory
 
@@ -74,7 +74,7 @@ def halfway(model, images):
 
 
 def save(picture, name):
-    with whole_file(FOLDER / name) as file:
+    with atomic_write(FOLDER / name) as file:
         picture.save(file, 'JPEG', quality=92)
 
 
@@ -272,7 +272,7 @@ def main(argv=None):
     sections = [overfitting(ae, vae, few, unseen), between(ae, vae, unseen),
                 random_codes(ae, vae, unseen), spread(ae, vae, few), sweep(more, unseen),
                 variance_itself(few)]
-    with whole_file(FOLDER / 'report.md', 'w') as file:
+    with atomic_write(FOLDER / 'report.md', 'w') as file:
         file.write('# The claims of the article, tried\n\n'
                    f'Images: {len(images)} of {dataset.root}.\n\n' + '\n'.join(sections))
     print(f'report: {FOLDER / "report.md"}')

@@ -4,14 +4,16 @@
 
 prints the shape of one batch and saves its images in work_dirs/tmp.jpg.
 """
+import hashlib
 import sys
 from pathlib import Path
 
 import torch
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import BatchSampler, DataLoader, Dataset, SequentialSampler, Subset
 
-from dldemos.VAE.images.cache import cached_images, map_pixels
+from dldemos.VAE.images.cache import cached_images, map_pixels, read_about
 from dldemos.VAE.images.grids import grid, save_picture
+from dldemos.VAE.images.shuffle import ShuffledBatches
 from dldemos.VAE.images.synthetic import draw_sample_faces
 from dldemos.VAE.support.errors import UserError, exit_status
 
@@ -23,8 +25,9 @@ class CelebADataset(Dataset):
     """The images of a folder or a zip, in the order of their names.
 
     An item is a float tensor (3, *img_shape) in [0, 1]: the RGB image, its middle
-    `crop` x `crop` pixels, where the face is, resized to `img_shape`. All images are
-    decoded once, into a cache beside `root`; see image_cache.
+    `crop` x `crop` pixels, where the face is, resized to `img_shape`. A list of indices
+    gives a batch, (N, 3, *img_shape). All images are decoded once, into a cache beside
+    `root`; see images/cache.py.
 
     Args:
         n_images: take the first so many; None: all.
@@ -36,6 +39,7 @@ class CelebADataset(Dataset):
     def __init__(self, root, img_shape=(64, 64), crop=168, n_images=None, cache_dir=None):
         self.root = root
         self.img_shape = tuple(img_shape)
+        self.crop = crop
         self.cache, names = cached_images(root, self.img_shape, crop, cache_dir)
         self.n_cached = len(names)
         self.names = names[:n_images]
@@ -45,36 +49,48 @@ class CelebADataset(Dataset):
         return len(self.names)
 
     def __getitem__(self, index):
-        return to_float(self.__getitems__([range(len(self))[index]])[0])
+        if hasattr(index, 'tolist'):               # a tensor or an array of indices
+            index = index.tolist()
+        rows = range(len(self))
+        if isinstance(index, slice):
+            return self.read(list(rows[index]))
+        if isinstance(index, list):
+            return self.read([rows[i] for i in index])
+        return self.read([rows[index]])[0]
 
     def __getitems__(self, indices):
-        """The images of many indices at once, uint8 (N, 3, *img_shape)."""
+        """The images of many indices, as DataLoader asks for them: a list of (3, *img_shape)."""
+        return list(self[indices])
+
+    def read(self, indices):
+        """The images of a list of indices, float (N, 3, *img_shape)."""
         if self.pixels is None:                    # mapped by each process for itself
             self.pixels = map_pixels(self.cache, self.n_cached, self.img_shape)
-        return torch.from_numpy(self.pixels[indices])
+        return torch.from_numpy(self.pixels[indices]).float().div_(255)
+
+    def fingerprint(self, indices):
+        """A hash of which images these are, of their files and of how they were decoded."""
+        names = '\0'.join(self.names[i] for i in indices)
+        key = read_about(self.cache)['key']
+        return hashlib.sha256(f'{key}\0{names}'.encode(errors='surrogateescape')).hexdigest()
 
     def __getstate__(self):
         return {**self.__dict__, 'pixels': None}
 
 
-def to_float(pixels):
-    """uint8 0..255 -> float 0..1"""
-    return pixels.float().div_(255)
-
-
-def mirrored_to_float(pixels):
-    """The same, each image mirrored left to right in one of two cases: other faces, for free."""
-    chosen = torch.rand(len(pixels)) < 0.5
-    pixels[chosen] = pixels[chosen].flip(-1)
-    return to_float(pixels)
+def flip_half(images):
+    """Flip each image (N, 3, H, W) horizontally in one of two cases: other faces, for free."""
+    chosen = torch.rand(len(images)) < 0.5
+    images[chosen] = images[chosen].flip(-1)
+    return images
 
 
 def split(dataset, held_out):
-    """Part a dataset into what is trained on and what is not, two Subsets.
+    """The training and the held-out split of a dataset, two Subsets.
 
     Args:
         held_out: the share that is not trained on, the last ones by name. The whole of
-            CelebA, for 0.1, is parted at its own test split instead.
+            CelebA, for 0.1, is split at its own test split instead.
     """
     n = len(dataset)
     first = n - round(held_out * n)
@@ -83,56 +99,23 @@ def split(dataset, held_out):
     return Subset(dataset, range(first)), Subset(dataset, range(first, n))
 
 
-class ShuffledBatches:
-    """The indices of an epoch in batches, in an order that seed and epoch decide.
-
-    Several processes get parts that have no image in common and that together have all of
-    them, in the same number of batches. Every pass is the next epoch; set_epoch jumps to one.
-    """
-
-    def __init__(self, n_images, batch_size, seed=0, rank=0, n_processes=1):
-        if n_processes > 1 and (batch_size == 1 or n_images < n_processes):
-            raise UserError(f'{n_images} images in batches of {batch_size} cannot be shared '
-                            f'among {n_processes} processes: take larger batches, or fewer '
-                            f'processes')
-        self.n_images, self.batch_size, self.seed = n_images, batch_size, seed
-        self.rank, self.n_processes = rank, n_processes
-        self.epoch = 1
-
-    def set_epoch(self, epoch):
-        self.epoch = epoch
-
-    def __len__(self):
-        most = -(-self.n_images // self.n_processes)       # images of the first process
-        return -(-most // self.batch_size)
-
-    def __iter__(self):
-        generator = torch.Generator().manual_seed((self.seed << 20) + self.epoch)
-        self.epoch += 1
-        order = torch.randperm(self.n_images, generator=generator).tolist()
-        order = order[self.rank::self.n_processes]
-        parts = [order[i:i + self.batch_size] for i in range(0, len(order), self.batch_size)]
-        if len(parts) < len(self):                         # an image less than the first process
-            half = len(parts[-1]) // 2
-            parts[-1:] = [parts[-1][:half], parts[-1][half:]]
-        return iter(parts)
-
-
 def batches(dataset, batch_size=16, shuffle=True, seed=0, rank=0, n_processes=1, mirror=False):
     """A loader of float batches (batch_size, 3, H, W) in [0, 1]; same seed, same order.
 
-    mirror: mirror half of the shuffled images, others in every epoch.
+    mirror: flip half of the shuffled images, others in every epoch.
     """
-    if not shuffle:
-        return DataLoader(dataset, batch_size, collate_fn=to_float)
-    sampler = ShuffledBatches(len(dataset), batch_size, seed, rank, n_processes)
-    return DataLoader(dataset, batch_sampler=sampler,
-                      collate_fn=mirrored_to_float if mirror else to_float)
+    sampler = (ShuffledBatches(len(dataset), batch_size, seed, rank, n_processes) if shuffle else
+               BatchSampler(SequentialSampler(dataset), batch_size, drop_last=False))
+    return DataLoader(dataset, batch_size=None, sampler=sampler,     # a batch is one read
+                      collate_fn=flip_half if shuffle and mirror else None)
 
 
-def get_dataloader(root=CELEBA_ROOT, batch_size=16, img_shape=(64, 64), seed=0):
-    """Shuffled batches (batch_size, 3, *img_shape) of all images of a folder or zip."""
-    return batches(CelebADataset(root, img_shape), batch_size, seed=seed)
+def get_dataloader(root=CELEBA_ROOT, batch_size=16, img_shape=(64, 64), seed=0, **kwargs):
+    """Shuffled batches (batch_size, 3, *img_shape) of all images of a folder or zip.
+
+    Other keywords go to CelebADataset: get_dataloader(root, n_images=100).
+    """
+    return batches(CelebADataset(root, img_shape, **kwargs), batch_size, seed=seed)
 
 
 def find_celeba():
@@ -142,7 +125,7 @@ def find_celeba():
 
 
 def find_images(root=None):
-    """What to train on: `root` if one is given, else CelebA, else drawn faces.
+    """What to train on: `root` if one is given, else CelebA, else synthetic faces.
 
     Raises:
         UserError: there is nothing at the given root.
@@ -150,13 +133,13 @@ def find_images(root=None):
     if root is not None:
         if not Path(root).exists():
             raise UserError(f'there is nothing at {root}: give a folder or a zip of images, or '
-                            f'no --data_root at all to train on drawn faces')
+                            f'no --data_root at all to train on synthetic faces')
         return root
     celeba = find_celeba()
     if celeba:
         return celeba
     print(f'No CelebA in {CELEBA_ROOT} or {CELEBA_ROOT}.zip.')
-    print('Instead, faces that this program draws once, in data/sample_faces.')
+    print('Instead, synthetic faces that this program draws once, in data/sample_faces.')
     print('For photographs: data/README.md says where to get CelebA and where to put it.')
     return draw_sample_faces()
 

@@ -1,13 +1,13 @@
 """The variational autoencoder (VAE) of the article.
 
-An encoder gives a normal distribution over codes for each image, a sample of it
+An encoder gives a normal distribution over latent codes for each image, a sample of it
 is a code, and a decoder turns the code back into an image:
 
     model = VAE()
     mean, logvar = model.encode(images)          # a distribution for each image
     code = model.reparameterize(mean, logvar)    # a sample of each
     decoded = model.decode(code)                 # images again
-    face = model.sample(device)                  # a face out of nothing
+    face = model.sample()                        # a face out of nothing
 
 Source: Kingma and Welling, "Auto-Encoding Variational Bayes", 2013, arXiv:1312.6114.
 """
@@ -16,25 +16,26 @@ from torch import nn
 
 
 class VAE(nn.Module):
-    """A convolutional VAE for images (N, 3, 64, 64) in [0, 1].
+    """A convolutional VAE for images (N, 3, image_size, image_size) in [0, 1].
 
     Args:
         hiddens: channels after each stage of the encoder; every stage halves the
             side, so at most six stages fit into 64 pixels.
         latent_dim: the length of a code.
+        image_size: pixels of a side, a number that the stages halve evenly.
 
     Raises:
         ValueError: in one sentence, where such a model cannot be built.
     """
 
-    image_size = 64
-
-    def __init__(self, hiddens=(16, 32, 64, 128, 256), latent_dim=128):
+    def __init__(self, hiddens=(16, 32, 64, 128, 256), latent_dim=128, image_size=64):
         super().__init__()
-        hiddens = check_sizes(hiddens, latent_dim, self.image_size)
+        hiddens = check_sizes(hiddens, latent_dim, image_size)
+        self.hiddens = tuple(hiddens)
         self.latent_dim = latent_dim
-        side = self.image_size >> len(hiddens)              # 64 -> 2 with five stages
-        self.code_map = (hiddens[-1], side, side)           # (256, 2, 2)
+        self.image_size = image_size
+        side = image_size >> len(hiddens)                   # 64 -> 2 with five stages
+        self.feature_shape = (hiddens[-1], side, side)      # (256, 2, 2)
         n_features = hiddens[-1] * side * side              # 1024
 
         stages = []
@@ -78,7 +79,7 @@ class VAE(nn.Module):
     def decode(self, code):
         """Codes (N, latent_dim) -> images (N, 3, 64, 64), at least 0 and meant to be at most 1."""
         features = self.decoder_projection(code)             # (N, 1024)
-        return self.decoder(features.view(-1, *self.code_map))
+        return self.decoder(features.view(-1, *self.feature_shape))
 
     def forward(self, x):
         """Images (N, 3, 64, 64) -> (decoded images, mean, logvar)."""
@@ -86,12 +87,13 @@ class VAE(nn.Module):
         code = self.reparameterize(mean, logvar)
         return self.decode(code), mean, logvar
 
-    def sample(self, device='cuda', n_samples=1):
+    def sample(self, device=None, n_samples=1):
         """Decode n_samples codes of the prior N(0, I): images (n_samples, 3, 64, 64).
 
-        Call `model.eval()` first: in training mode batch normalisation would mix
-        the samples with each other.
+        The codes are drawn on `device`, by default that of the model. Call `model.eval()`
+        first: in training mode batch normalisation would mix the samples with each other.
         """
+        device = device or self.mean_linear.weight.device
         code = torch.randn(n_samples, self.latent_dim, device=device)
         return self.decode(code)
 
@@ -99,11 +101,13 @@ class VAE(nn.Module):
 def check_sizes(hiddens, latent_dim, image_size):
     """The widths as a list of int; ValueError in a sentence where they fit no model."""
     hiddens = list(hiddens)
-    most = image_size.bit_length() - 1
+    if not all(type(n) is int and n > 0 for n in [*hiddens, latent_dim, image_size]):
+        raise ValueError(f'hiddens, latent_dim and image_size must be whole numbers above 0, '
+                         f'not {hiddens}, {latent_dim} and {image_size}')
+    most = (image_size & -image_size).bit_length() - 1      # how often it can be halved
     if not 1 <= len(hiddens) <= most:
         raise ValueError(f'hiddens has {len(hiddens)} widths, but each one halves the '
-                         f'{image_size} pixels of a side: give 1 to {most} of them')
-    if not all(isinstance(n, int) and n > 0 for n in [*hiddens, latent_dim]):
-        raise ValueError(f'hiddens and latent_dim must be whole numbers above 0, '
-                         f'not {hiddens} and {latent_dim}')
+                         f'{image_size} pixels of a side: give 1 to {most} of them'
+                         if most else f'image_size {image_size} cannot be halved: give an even '
+                                      f'number, such as 64')
     return hiddens

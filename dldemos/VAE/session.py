@@ -1,91 +1,242 @@
-"""What an action works on, as the settings name it: weights, images, random codes."""
+"""What the actions work on, as the settings say: weights, images, random codes.
+
+Each is opened when it is first asked for, and once: an action that looks at no images opens none.
+"""
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
+from torch.utils.data import Subset
 
-from dldemos.VAE.latent import walks as latent
-from dldemos.VAE.latent.priors import fitted_prior, sample_codes
-from dldemos.VAE.load_celebA import (
-    CELEBA_ROOT,
-    CelebADataset,
-    batches,
-    find_celeba,
-    find_images,
-    split,
-)
+from dldemos.VAE.images.described import is_synthetic, were_trained_on
+from dldemos.VAE.latent.attributes import attribute_directions, read_attributes
+from dldemos.VAE.latent.codes import encode_all
+from dldemos.VAE.latent.priors import PRIORS, fitted_prior, sample_codes
+from dldemos.VAE.load_celebA import CelebADataset, batches, find_celeba, find_images, split
 from dldemos.VAE.model import VAE
 from dldemos.VAE.support.errors import UserError
-from dldemos.VAE.training import checkpoint, processes
+from dldemos.VAE.support.files import printable
+from dldemos.VAE.training import processes
+from dldemos.VAE.training.checkpoint import (
+    PRETRAINED,
+    is_bundled,
+    load_weights,
+    read_record,
+    weights_file,
+)
+from dldemos.VAE.training.log import TOO_FEW_STEPS
+
+N_FACES = 64                   # images that walks and attributes look at
 
 
-def load_trained(path, model, default_path):
-    """Load the weights at `path`, or the pretrained ones where nothing was trained yet.
+class Session:
+    """The model, the images and the codes of one call of the program.
 
-    Returns:
-        The path of the weights that were loaded.
-
-    Raises:
-        UserError: see checkpoint.load_weights; the pretrained weights only stand in for those
-            at `default_path`, and only for a model of their sizes.
-    """
-    if path == default_path and not Path(path).exists() and same_sizes(model, VAE()):
-        path = checkpoint.PRETRAINED
-        print(f'nothing was trained here yet (no {default_path}): these are the pretrained '
-              f'weights, of photographs')
-    checkpoint.load_weights(path, model)
-    return path
-
-
-def same_sizes(model, other):
-    """Whether the weights of one model fit into the other."""
-    return ({name: value.shape for name, value in model.state_dict().items()}
-            == {name: value.shape for name, value in other.state_dict().items()})
-
-
-def open_images(settings):
-    """All images of the settings, the ones to train on, and the held-out ones."""
-    with processes.first_process_first():
-        dataset = CelebADataset(find_images(settings.data_root), crop=settings.crop,
-                                n_images=settings.n_images, cache_dir=settings.cache_dir)
-    return (dataset, *split(dataset, settings.held_out))
-
-
-def images_to_draw(actions, settings, weights_path):
-    """All images that the actions look at, those trained on and the others; or three None.
-
-    The pretrained weights have seen no images but CelebA's, and draw faces without any.
+    Args:
+        actions: their names, in the order in which they are done.
+        settings: all of main's, a namespace.
+        given: those among them that were asked for on the command line, a dict.
+        device: a torch.device.
 
     Raises:
-        UserError: the pretrained weights are to look at images, and there are none but drawn
-            faces, which they do not know.
+        UserError: there are no such weights, or no such model.
     """
-    if actions == ['generate']:
-        return None, None, None
-    if not checkpoint.is_pretrained(weights_path):
-        return open_images(settings)
-    root = settings.data_root or find_celeba()
-    if root is None and set(actions) <= {'generate', 'interpolate', 'traverse'}:
-        return None, None, None
-    if root is None:
-        raise UserError('the pretrained weights are of photographs, and there are none here: give '
-                        '--data_root with a folder of faces, or train on drawn faces with '
-                        '`python -m dldemos.VAE.main train`')
-    dataset, seen, unseen = open_images(settings)
-    if Path(root).stem != Path(CELEBA_ROOT).name:
-        seen, unseen = split(dataset, held_out=1)
-    return dataset, seen, unseen
+
+    def __init__(self, actions, settings, given, device):
+        self.settings, self.given, self.device = settings, given, device
+        self.trains = 'train' in actions
+        self.weights = self.find_weights()
+        self.record = {} if self.trains else read_record(self.weights)
+        self.model = self.open_model()
+
+    def find_weights(self):
+        """The file of the weights: that of ckpt_path, or the bundled ones in its place."""
+        path = weights_file(self.settings.ckpt_path)
+        if self.trains and is_bundled(path):
+            raise UserError('training would overwrite the pretrained weights: give another '
+                            '--ckpt_path; --init pretrained starts from them')
+        if self.trains or 'ckpt_path' in self.given or Path(path).exists():
+            return path
+        sizes = read_record(PRETRAINED)['settings']
+        if any(getattr(self.settings, name) != value for name, value in model_sizes(sizes)):
+            return path                            # which load_weights will miss
+        print(f'nothing was trained here yet (no {path}): these are the pretrained weights, '
+              f'of photographs')
+        return PRETRAINED
+
+    def open_model(self):
+        """A model with the weights in use, or a new one to train."""
+        sizes = dict(model_sizes(vars(self.settings)))
+        for name, value in model_sizes(self.record.get('settings', {})):
+            if name not in self.given:             # as it was trained
+                sizes[name] = value
+        torch.manual_seed(self.settings.seed)
+        try:
+            model = VAE(**sizes)
+        except ValueError as error:
+            raise UserError(error) from error
+        if not self.trains:
+            load_weights(self.weights, model)
+            print(printable(self.about_weights()))
+        elif self.settings.init is not None:
+            load_weights(weights_file(self.settings.init), model)
+        return model
+
+    def about_weights(self):
+        """A line on the weights in use: what they were trained on, and what else there is."""
+        images, steps = self.record.get('trained_on'), self.record.get('steps', 0)
+        if images is None:
+            line = f'weights: {self.weights}; nothing is known of what they were trained on'
+        else:
+            line = (f'weights: {self.weights}, trained for {steps:,} steps on '
+                    f'{images["n_images"]:,} images of {images.get("root", "another dataset")}')
+            if steps < TOO_FEW_STEPS:
+                line += f', too few to show faces (about {TOO_FEW_STEPS} do)'
+        return line if is_bundled(self.weights) else (
+            line + '; --ckpt_path pretrained takes the bundled ones instead')
+
+    @property
+    def has_images(self):
+        """Whether there are images that the weights may be shown without asking for them."""
+        return (self.trains or not is_bundled(self.weights)
+                or self.settings.data_root is not None or find_celeba() is not None)
+
+    @cached_property
+    def dataset(self):
+        """All images: of data_root, else those trained on, else CelebA or synthetic faces.
+
+        Raises:
+            UserError: the bundled weights are to look at images, and there are none but
+                synthetic faces, which they do not know.
+        """
+        if not self.has_images:
+            raise UserError('the pretrained weights are of photographs, and there are none here: '
+                            'give --data_root with a folder of faces, or train on synthetic faces '
+                            'with `python -m dldemos.VAE.main train`')
+        settings, trained_on = self.settings, self.record.get('trained_on', {})
+        root, crop = settings.data_root, settings.crop
+        if root is None and not is_bundled(self.weights) and Path(
+                trained_on.get('root', '')).exists() and 'root' in trained_on:
+            root, crop = trained_on['root'], trained_on['crop']
+        with processes.first_process_first():
+            dataset = CelebADataset(find_images(root), crop=crop, n_images=settings.n_images,
+                                    cache_dir=settings.cache_dir)
+        if is_synthetic(dataset.root) != trained_on.get('synthetic', is_synthetic(dataset.root)):
+            of, on = ('synthetic faces', 'photographs') if is_synthetic(dataset.root) else (
+                'photographs', 'synthetic faces')
+            print(printable(f'warning: the images in {dataset.root} are {of}, and the weights '
+                            f'were trained on {on}: expect poor reconstructions'))
+        return dataset
+
+    @cached_property
+    def splits(self):
+        """(training split, held-out split) of the images, two Subsets.
+
+        Which images weights were trained on is known by the names in their record; without
+        one, as in training, by the share held_out.
+        """
+        dataset, trained_on = self.dataset, self.record.get('trained_on', {})
+        if 'first' not in trained_on:
+            return split(dataset, self.settings.held_out)
+        if trained_on['synthetic'] != is_synthetic(dataset.root):
+            return Subset(dataset, []), Subset(dataset, range(len(dataset)))
+        known = were_trained_on(trained_on, dataset.names)
+        return tuple(Subset(dataset, [i for i, it_was in enumerate(known) if it_was == trained])
+                     for trained in (True, False))
+
+    @cached_property
+    def held_out(self):
+        """The images to look at: those held out; a line says so where all were trained on."""
+        training, held_out = self.splits
+        if len(held_out):
+            return held_out
+        print(printable(f'all {len(training):,} images in {self.dataset.root} were trained on: '
+                        f'what follows is of training images, none is held out'))
+        return training
+
+    @property
+    def known(self):
+        """The images whose codes priors and directions are fitted to: those trained on."""
+        training, held_out = self.splits
+        return training if len(training) else held_out
+
+    @cached_property
+    def training_batches(self):
+        """The batches to train on.
+
+        Raises:
+            UserError: all images are held out.
+        """
+        training, held_out = self.splits
+        if not len(training):
+            raise UserError(f'no image is left to train on: {len(held_out)} of '
+                            f'{len(self.dataset)} are held out; take more images, or a smaller '
+                            f'--held_out')
+        settings = self.settings
+        return batches(training, settings.batch_size, seed=settings.seed, rank=processes.rank(),
+                       n_processes=processes.n_processes(), mirror=settings.mirror)
+
+    @property
+    def held_out_batches(self):
+        """The held-out images in order, for each epoch's loss; None where there are none."""
+        return batches(self.splits[1], 64, shuffle=False) if len(self.splits[1]) else None
+
+    @property
+    def evaluated_batches(self):
+        """The images to evaluate on, in order."""
+        return batches(self.held_out, 64, shuffle=False)
+
+    @property
+    def shown_batches(self):
+        """The images to look at, in the order of the seed."""
+        return batches(self.held_out, N_FACES, seed=self.settings.seed)
+
+    @cached_property
+    def faces(self):
+        """The first N_FACES images to look at; None where the weights may be shown none."""
+        return next(iter(self.shown_batches)) if self.has_images else None
+
+    def encode_training_images(self):
+        """Mean and logvar (N, latent_dim) of the codes of the images that were trained on."""
+        return encode_all(self.model, self.device, batches(self.known, 64, shuffle=False))
+
+    def training_fingerprint(self):
+        """A word for the images that a prior is fitted to; None: those of the bundled weights."""
+        if is_bundled(self.weights):
+            return None
+        trained_on = self.record.get('trained_on', {})
+        asked = {'data_root', 'n_images', 'crop', 'held_out'} & self.given.keys()
+        if 'fingerprint' in trained_on and not asked and self.settings.data_root is None:
+            return trained_on['fingerprint']
+        return self.dataset.fingerprint(self.known.indices)
+
+    def codes(self, prior, n):
+        """n random codes (n, latent_dim) of a prior, the same for the same seed."""
+        torch.manual_seed(self.settings.seed)
+        fitted = None if prior == 'normal' else fitted_prior(
+            prior, self.weights, self.training_fingerprint(), self.encode_training_images)
+        torch.manual_seed(self.settings.seed)      # the same codes, fitted just now or before
+        return sample_codes(prior, fitted, n, self.model.latent_dim)
+
+    @property
+    def random_codes(self):
+        """The codes that generate decodes."""
+        return self.codes(self.settings.prior, self.settings.n_samples)
+
+    @property
+    def draw_codes(self):
+        """{prior: function of a number of codes}"""
+        return {prior: partial(self.codes, prior) for prior in PRIORS}
+
+    @property
+    def attribute_directions(self):
+        """{attribute: (latent_dim,)} of the images that were trained on."""
+        names = [self.dataset.names[i] for i in self.known.indices]
+        known = read_attributes(self.dataset.root, names)
+        return attribute_directions(self.encode_training_images()[0], known)
 
 
-def draw_codes(settings, device, model, weights_path, seen, prior, n):
-    """n random codes (n, latent_dim) of a prior, the same for the same seed.
-
-    seen: the training images, for a prior that has to be fitted first; None: it opens them.
-    """
-    def encode():
-        images = open_images(settings)[1] if seen is None else seen
-        return latent.encode_all(model.to(device), device, batches(images, 64, shuffle=False))
-
-    torch.manual_seed(settings.seed)
-    fitted = None if prior == 'normal' else fitted_prior(prior, weights_path, encode)
-    torch.manual_seed(settings.seed)           # the same codes, fitted just now or before
-    return sample_codes(prior, fitted, n, model.latent_dim).to(device)
+def model_sizes(settings):
+    """The settings among these that make a model: (name, value) of each, values as tuples."""
+    return [(name, tuple(value) if isinstance(value, list) else value)
+            for name, value in settings.items() if name in ('hiddens', 'latent_dim')]

@@ -7,6 +7,7 @@ decodes, crops and resizes all of it into one file beside it; later uses map tha
 The file: the pixels, uint8 (N, 3, side, side), then a JSON object that says what they were
 made from, then the length of that JSON in 8 bytes. It gets its name when it is complete.
 """
+import glob
 import hashlib
 import json
 import os
@@ -23,7 +24,7 @@ from PIL import Image, ImageOps
 from tqdm import tqdm
 
 from dldemos.VAE.support.errors import UserError
-from dldemos.VAE.support.files import whole_file
+from dldemos.VAE.support.files import atomic_write, printable, temporary_prefix
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp')
 ORIENTED = ('exif', 'xmp', 'XML:com.adobe.xmp', 'Raw profile type exif')
@@ -64,7 +65,7 @@ def cached_images(root, img_shape=(64, 64), crop=168, cache_dir=None):
         build(path, root, sources, key, img_shape, crop)
         about = read_about(path)
     if about['unreadable']:
-        print(left_out(root, about))
+        print(printable(left_out(root, about)))
     return path, about['names']
 
 
@@ -136,6 +137,8 @@ def build(path, root, sources, key, img_shape, crop):
         try:
             with zipfile.ZipFile(root) as archive:
                 names = list_zip(archive)
+        except PermissionError:
+            raise
         except (zipfile.BadZipFile, EOFError, OSError) as error:
             raise UserError(f'{root} is no zip that can be read ({error}): download it again, '
                             f'or give the folder of the images') from error
@@ -162,7 +165,7 @@ def build(path, root, sources, key, img_shape, crop):
     chunks = [names[start:start + CHUNK] for start in range(0, len(names), CHUNK)]
     n_ahead = 16 * os.cpu_count()            # chunks under way at once: bounds the memory
     bar = tqdm(total=len(names), unit='image', desc='decoding once', disable=None)
-    with bar, ThreadPoolExecutor(os.cpu_count()) as pool, whole_file(path) as file, \
+    with bar, ThreadPoolExecutor(os.cpu_count()) as pool, atomic_write(path) as file, \
             warnings.catch_warnings():
         warnings.simplefilter('error', Image.DecompressionBombWarning)
         for start in range(0, len(chunks), n_ahead):
@@ -228,7 +231,7 @@ def left_out(root, about):
 
 def remove_abandoned(path):
     """Remove what a killed build left behind; a build that is under way writes all the time."""
-    for temporary in path.parent.glob(f'.{path.name}.*.tmp'):
+    for temporary in path.parent.glob(glob.escape(temporary_prefix(path)) + '*.tmp'):
         try:
             if time.time() - temporary.stat().st_mtime > ABANDONED_SECONDS:
                 temporary.unlink()

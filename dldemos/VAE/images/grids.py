@@ -1,23 +1,65 @@
-"""Pictures to look at: grids of images, written to `work_dirs/`."""
+"""Pictures to look at: grids of images with their labels, written to `work_dirs/`."""
+import math
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 from torchvision.transforms.functional import pad, to_pil_image
 from torchvision.utils import make_grid
 
-from dldemos.VAE.support.files import whole_file
+from dldemos.VAE.support.files import atomic_write, printable
 
-PADDING = 2  # pixels between the images of a grid
+PADDING = 2                    # pixels between the images of a grid
+FONT_SIZE = 13
+FEW_IMAGES, COMFORTABLE = 16, 512    # a picture of fewer images is enlarged to this many pixels
 
 
 def grid(images, columns=8):
-    """Images (N, 3, H, W), clamped to [0, 1] -> one picture, row by row (PIL)."""
-    images = images.detach().float().cpu().clamp(0, 1)
-    sheet = make_grid(images, nrow=columns, padding=PADDING, pad_value=1.0)
+    """Images (N, 3, H, W), of to_bytes or in [0, 1] -> one picture, row by row (PIL).
+
+    A picture of fewer than FEW_IMAGES images is enlarged; one of many has more columns, so as
+    to be no higher than wide.
+    """
+    columns = min(len(images), max(columns, math.isqrt(len(images) - 1) + 1))
+    rows = math.ceil(len(images) / columns)
+    return tiled(enlarged(images, enlargement(len(images), columns, rows, images.shape[-1])),
+                 columns)
+
+
+def to_bytes(images):
+    """Images in [0, 1], clamped -> uint8 of 0..255; what is uint8 already stays."""
+    if images.dtype == torch.uint8:
+        return images
+    return images.detach().float().cpu().clamp(0, 1).mul(255).byte()
+
+
+def tiled(images, columns):
+    """Images (N, 3, H, W) in rows, with lines between and around them (PIL)."""
+    sheet = make_grid(to_bytes(images), nrow=columns, padding=PADDING, pad_value=255)
     if len(images) == 1:                     # make_grid sets no border around a single image
-        sheet = pad(sheet, [PADDING], fill=1.0)
+        sheet = pad(sheet, [PADDING], fill=255)
     return to_pil_image(sheet)
+
+
+def most_images(side):
+    """How many images of so many pixels a side fit into a picture that programs open."""
+    return (math.isqrt(Image.MAX_IMAGE_PIXELS) // (side + PADDING)) ** 2
+
+
+def enlargement(n_images, columns, rows, side):
+    """The whole number by which images are enlarged, for a picture comfortable to look at."""
+    if n_images >= FEW_IMAGES:
+        return 1
+    return max(1, round(COMFORTABLE / (max(columns, rows) * side)))
+
+
+def enlarged(images, factor):
+    """Images (N, 3, H, W) -> (N, 3, factor * H, factor * W), smooth between their pixels."""
+    if factor == 1:
+        return images
+    pixels = to_bytes(images).float() / 255
+    return F.interpolate(pixels, scale_factor=factor, mode='bicubic').clamp(0, 1)
 
 
 def labelled_rows(rows, columns=()):
@@ -25,23 +67,35 @@ def labelled_rows(rows, columns=()):
 
     columns: labels above the images, one for each.
     """
-    font = ImageFont.load_default()
-    margin = 12 + max(int(font.getlength(label)) for label, _ in rows)
-    strips = [grid(images, columns=len(images)) for _, images in rows]
+    n_images, longest = sum(len(images) for _, images in rows), max(len(i) for _, i in rows)
+    factor = enlargement(n_images, longest, len(rows), rows[0][1].shape[-1])
+    rows = [(label, enlarged(images, factor)) for label, images in rows]
+    margin = 16 + max(text_width(label) for label, _ in rows)
+    strips = [tiled(images, len(images)) for _, images in rows]
     width = margin + max(strip.width for strip in strips)
-    top = 16 if columns else 0
+    top = 2 * FONT_SIZE if columns else 0
     height = top + sum(strip.height - PADDING for strip in strips) + PADDING
     picture = Image.new('RGB', (width, height), 'white')
     draw = ImageDraw.Draw(picture)
     step = rows[0][1].shape[-1] + PADDING
     for i, label in enumerate(columns):
-        draw.text((margin + step * i + step // 2, top // 2), label, fill='black', font=font,
-                  anchor='mm')
+        write(draw, (margin + step * i + step // 2, top // 2), label, anchor='mm')
     for (label, _), strip in zip(rows, strips):
         picture.paste(strip, (margin, top))
-        draw.text((6, top + strip.height // 2), label, fill='black', font=font, anchor='lm')
+        write(draw, (8, top + strip.height // 2), label, anchor='lm')
         top += strip.height - PADDING
     return picture
+
+
+def write(draw, place, text, **how):
+    """Draw a line of text in Pillow's own font, whose spaces are too narrow beside numbers."""
+    draw.text(place, text.replace(' ', '  '), fill='black',
+              font=ImageFont.load_default(FONT_SIZE), **how)
+
+
+def text_width(text):
+    """The width in pixels of what `write` draws."""
+    return int(ImageFont.load_default(FONT_SIZE).getlength(text.replace(' ', '  ')))
 
 
 def framed(images, which, width=2):
@@ -68,16 +122,21 @@ def save_animation(frames, path, milliseconds):
 
     milliseconds: how long a frame stays, or a list of such times.
     """
-    with whole_file(path) as file:
+    with atomic_write(path) as file:
         frames[0].save(file, 'GIF', save_all=True, append_images=frames[1:], loop=0,
                        duration=milliseconds)
-    print(f'picture: {path}')
+    print(f'picture: {printable(path)}')
 
 
 def save_picture(picture, path):
-    """Write a PIL picture to `path` and, as the newest picture, to tmp.jpg beside it."""
+    """Write a PIL picture to `path` and, as the newest picture, to tmp.jpg beside it.
+
+    Returns:
+        The picture, which a notebook shows.
+    """
     path = Path(path)
     for target in (path, path.with_name('tmp.jpg')):
-        with whole_file(target) as file:
+        with atomic_write(target) as file:
             picture.save(file, 'JPEG', quality=92)
-    print(f'picture: {path}')
+    print(f'picture: {printable(path)}')
+    return picture

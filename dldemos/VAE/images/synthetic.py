@@ -6,12 +6,13 @@ draws 4,000 of them into data/sample_faces/. They have the size and the alignmen
 (178 x 218 pixels, eyes near (70, 112) and (108, 112)), its file names and its attribute list,
 so that they take the very same way through the loader.
 """
+import glob
 import hashlib
 import math
-import os
 import random
 import shutil
 import sys
+import uuid
 from pathlib import Path
 
 import PIL
@@ -19,7 +20,7 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter
 from tqdm import tqdm
 
 from dldemos.VAE.support.errors import exit_status
-from dldemos.VAE.support.files import whole_file
+from dldemos.VAE.support.files import atomic_write
 
 WIDTH, HEIGHT = 178, 218
 SCALE = 2                    # drawn at twice the size, then shrunk: soft edges
@@ -544,21 +545,22 @@ def draw_sample_faces(folder='data/sample_faces', n_faces=4000, seed=0):
         return folder
     unfinished = unfinished_folder(folder, seed)
     unfinished.mkdir(parents=True, exist_ok=True)
+    unique = uuid.uuid4().hex                           # of this process, on whatever machine
     factors = [random_factors(random.Random(f'{seed}/{i}')) for i in range(1, n_faces + 1)]
     names = [f'{i:06}.jpg' for i in range(1, n_faces + 1)]
     try:
-        for name, f in tqdm(list(zip(names, factors)), unit='face', desc='drawing faces once',
-                            disable=None, leave=False):
+        for name, f in tqdm(list(zip(names, factors)), unit='face', disable=None, leave=False,
+                            desc='drawing synthetic faces once'):
             if not (unfinished / name).exists():
-                part = unfinished / f'{name}.{os.getpid()}.tmp'
+                part = unfinished / f'{name}.{unique}.tmp'
                 draw_face(f).save(part, 'JPEG', quality=92)
                 part.replace(unfinished / name)
-        with whole_file(unfinished / LIST_NAME, 'w') as file:
+        with atomic_write(unfinished / LIST_NAME, 'w') as file:
             file.write(attribute_list(names, factors))
         unfinished.rename(folder)
         for path in set(folder.iterdir()) - {folder / name for name in (*names, LIST_NAME)}:
             path.unlink()                               # left behind by a stopped process
-        for other in folder.parent.glob(f'{folder.name}.unfinished.*'):
+        for other in folder.parent.glob(f'{glob.escape(folder.name)}.unfinished.*'):
             shutil.rmtree(other)
     except OSError:
         if not folder.exists():

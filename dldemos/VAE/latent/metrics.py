@@ -1,24 +1,52 @@
-"""Figures of a trained model, on images that it was not trained on.
+"""Metrics of a trained model, on images that it was not trained on.
 
 Images are (N, 3, H, W) in [0, 1]. Every function is deterministic for a seed.
 """
+import json
 import math
 
 import torch
 import torch.nn.functional as F
 
-from dldemos.VAE.latent.walks import kl_per_dimension
+from dldemos.VAE.latent.elbo import (
+    bits_per_dimension,
+    calibrated_kl_weight,
+    implied_variance,
+    kl_per_dimension,
+)
+from dldemos.VAE.support.files import atomic_write
 
 ACTIVE_THRESHOLD = 0.01
+LABELS = {                   # what `evaluate` prints for its metrics
+    'n_images': 'images',
+    'mse_sampled': 'MSE, code sampled',
+    'mse_mean': 'MSE, mean of the code',
+    'psnr': 'PSNR of that, dB',
+    'ssim': 'SSIM of that',
+    'kl': 'KL, nats per image',
+    'loss': 'loss, kl_weight {kl_weight:.3g}',
+    'bits_implied': 'bits/dim, variance {variance_implied:.3g} (of kl_weight)',
+    'bits_best': 'bits/dim, variance {mse_sampled:.3g} (the best)',
+    'active_units': 'active units of {latent_dim}, variance > ' + str(ACTIVE_THRESHOLD),
+    'swd_halves': 'SWD x 1000, two halves of the images',
+    'swd_normal': 'SWD x 1000, samples of normal',
+    'swd_gaussian': 'SWD x 1000, samples of gaussian',
+    'swd_flow': 'SWD x 1000, samples of flow',
+}
 
 
 @torch.no_grad()
-def evaluate(device, model, dataloader, kl_weight, draw_samples, seed=0):
-    """Print a table of figures of `model` on the images of `dataloader`; returns it as a dict.
+def evaluate(device, model, dataloader, kl_weight, draw_codes, seed=0):
+    """Print metrics of the model on held-out images.
 
     Args:
-        draw_samples: {prior: function of a number of faces -> codes (n, latent_dim)}; the
-            distance of the faces decoded from them is one line each.
+        draw_codes: {prior: function of a number of codes -> (n, latent_dim)}; each gets the
+            distance of the faces decoded from them.
+
+    Returns:
+        {metric: value}, by the keys of LABELS and kl_weight, latent_dim, variance_implied; also
+        written to work_dirs/evaluate.json. A metric that has no meaning is left out: the bits
+        of a kl_weight of 0, and what needs two images where there is one.
     """
     model.to(device).eval()
     torch.manual_seed(seed)
@@ -32,44 +60,56 @@ def evaluate(device, model, dataloader, kl_weight, draw_samples, seed=0):
         logvars.append(logvar.cpu())
     images, decoded, sampled = torch.cat(images), torch.cat(decoded), torch.cat(sampled)
     mean, logvar = torch.cat(means), torch.cat(logvars)
-    n_values = images[0].numel()
-    of_mean = F.mse_loss(decoded, images).item()
-    of_sample = F.mse_loss(sampled, images).item()
-    kl = kl_per_dimension(mean, logvar).sum().item()
+    metrics = {'n_images': len(images), 'mse_sampled': F.mse_loss(sampled, images).item(),
+               'mse_mean': F.mse_loss(decoded, images).item(),
+               'ssim': ssim(decoded.clamp(0, 1), images),
+               'kl': kl_per_dimension(mean, logvar).mean(0).sum().item(),
+               'latent_dim': mean.shape[1]}
+    metrics |= likelihood(metrics, kl_weight, images[0].numel())
+    if len(images) < 2:
+        print('one image: no active units and no distances, which need two')
+    else:
+        metrics['active_units'] = active_units(mean)
+        metrics |= distances(device, model, images, draw_codes, seed)
+    for name, label in LABELS.items():
+        if name in metrics:
+            value = metrics[name]
+            print(f'{label.format(**metrics):<44} '
+                  + (f'{value:>10.4g}' if isinstance(value, float) else f'{value:>10}'))
+    with atomic_write('work_dirs/evaluate.json', 'w') as file:
+        file.write(json.dumps(metrics, indent=2) + '\n')
+    return metrics
+
+
+def likelihood(metrics, kl_weight, n_values):
+    """The loss, and the ELBO in bits, that follow from mse_sampled, mse_mean and kl."""
+    error, kl = metrics['mse_sampled'], metrics['kl']
     if kl_weight == 'auto':
-        kl_weight = 2 * of_sample / n_values
-    implied = implied_variance(kl_weight, n_values)
-    table = {
-        'images': len(images),
-        'MSE, code sampled': of_sample,
-        'MSE, mean of the code': of_mean,
-        'PSNR of that, dB': psnr(of_mean),
-        'SSIM of that': ssim(decoded.clamp(0, 1), images),
-        'KL, nats an image': kl,
-        f'loss, kl_weight {kl_weight:.3g}': of_sample + kl_weight * kl,
-        f'bits/dim, variance {implied:.3g} (of kl_weight)':
-            bits_per_dimension(of_sample * n_values, kl, n_values, implied),
-        f'bits/dim, variance {of_sample:.3g} (the best)':
-            bits_per_dimension(of_sample * n_values, kl, n_values, of_sample),
-        f'active units of {mean.shape[1]}, variance > {ACTIVE_THRESHOLD}': active_units(mean),
-    }
+        kl_weight = calibrated_kl_weight(error, n_values)
+    found = {'kl_weight': kl_weight, 'psnr': psnr(metrics['mse_mean']),
+             'loss': error + kl_weight * kl}
+    for name, variance in (('bits_implied', implied_variance(kl_weight, n_values)),
+                           ('bits_best', error)):
+        if variance > 0:
+            found[name] = bits_per_dimension(error * n_values, kl, n_values, variance)
+    return {**found, 'variance_implied': implied_variance(kl_weight, n_values)}
+
+
+def distances(device, model, images, draw_codes, seed):
+    """Sliced Wasserstein distances to one half of the images: of the other, and of samples."""
     n = len(images) // 2
-    shuffled = images[torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))]
-    if n:
-        table['SWD x 1000, two halves of the images'] = sliced_wasserstein(
-            shuffled[:n], shuffled[n:2 * n])
-        for prior, draw in draw_samples.items():
-            faces = model.decode(draw(n).to(device)).cpu().clamp(0, 1)
-            table[f'SWD x 1000, samples of {prior}'] = sliced_wasserstein(shuffled[:n], faces)
-    for name, value in table.items():
-        print(f'{name:<44} {value:>10.4g}' if isinstance(value, float)
-              else f'{name:<44} {value:>10}')
-    return table
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+    half, other = images[order[:n]], images[order[n:2 * n]]
+    found = {'swd_halves': sliced_wasserstein(half, other)}
+    for prior, draw in draw_codes.items():
+        faces = model.decode(draw(n).to(device)).cpu().clamp(0, 1)
+        found[f'swd_{prior}'] = sliced_wasserstein(half, faces)
+    return found
 
 
 def psnr(mse):
     """Peak signal-to-noise ratio in dB of a mean squared error, for a peak of 1."""
-    return -10 * math.log10(mse)
+    return -10 * math.log10(mse) if mse else math.inf
 
 
 def ssim(x, y):
@@ -93,29 +133,6 @@ def ssim(x, y):
     similarity = ((2 * mean_x * mean_y + c1) * (2 * covariance + c2)
                   / ((mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2)))
     return similarity.mean().item()
-
-
-def implied_variance(kl_weight, n_values):
-    """The variance of a Gaussian decoder for which `kl_weight` is the ELBO's own balance.
-
-    Scaled by 2 variance / n_values, -log N(x; y, variance) is the mean squared error of the
-    n_values of an image, and the KL divergence gets the weight 2 variance / n_values.
-    """
-    return kl_weight * n_values / 2
-
-
-def bits_per_dimension(squared_error, kl, n_values, variance):
-    """The negative ELBO of an image in bits per pixel and channel, for pixels of 8 bits.
-
-    Args:
-        squared_error: sum over the image's n_values, for values in [0, 1].
-        kl: in nats.
-        variance: of the Gaussian decoder, for values in [0, 1].
-
-    The density is that of values in [0, 256), which adds log2(256) = 8 bits to each.
-    """
-    nats = 0.5 * n_values * math.log(2 * math.pi * variance) + squared_error / (2 * variance) + kl
-    return nats / (n_values * math.log(2)) + 8
 
 
 def active_units(mean, threshold=ACTIVE_THRESHOLD):

@@ -12,7 +12,8 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from dldemos.VAE.support.files import whole_file
+from dldemos.VAE.support.errors import UserError
+from dldemos.VAE.support.files import atomic_write
 
 PRIORS = ('normal', 'gaussian', 'flow')
 FORMAT = 'dldemos.VAE prior 1'
@@ -88,25 +89,33 @@ def sample_codes(prior, fitted, n_samples, latent_dim, n_steps=40):
     return fitted['shift'] + fitted['scale'] * code
 
 
-def fitted_prior(prior, ckpt_path, encode):
-    """The fitted prior of a file of weights: the one beside it, or a new one.
+def fitted_prior(prior, ckpt_path, images, encode):
+    """The fitted prior of a file of weights and of images: the one beside it, or a new one.
 
     Args:
         prior: 'gaussian' or 'flow'.
         ckpt_path: the weights; the prior lies beside them as <name>.prior.pth, and is fitted
-            anew when they have changed.
+            anew when they, or the images, have changed.
+        images: a word that tells these training images from others; None: as in the file.
         encode: a function without arguments -> mean and logvar (N, latent_dim) of the
             training images' codes; called only where a prior has to be fitted.
+
+    Raises:
+        UserError: there are fewer than two images to fit it to.
     """
     path = Path(ckpt_path).with_suffix('.prior.pth')
     of_weights = hashlib.sha256(Path(ckpt_path).read_bytes()).hexdigest()
     saved = read(path)
-    if saved.get('weights') != of_weights:
-        saved = {'format': FORMAT, 'weights': of_weights}
+    if saved.get('weights') != of_weights or (images and saved.get('images') != images):
+        saved = {'format': FORMAT, 'weights': of_weights, 'images': images}
     if prior not in saved:
         print(f'fitting the prior to the codes of the training images: {path}', flush=True)
-        saved[prior] = {'gaussian': fit_gaussian, 'flow': fit_flow}[prior](*encode())
-        with whole_file(path) as file:
+        mean, logvar = encode()
+        if len(mean) < 2:
+            raise UserError(f'the prior {prior} is fitted to at least two training images, and '
+                            f'there is one: take more images, or --prior normal')
+        saved[prior] = {'gaussian': fit_gaussian, 'flow': fit_flow}[prior](mean, logvar)
+        with atomic_write(path) as file:
             torch.save(saved, file)
     return saved[prior]
 

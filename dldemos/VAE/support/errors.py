@@ -1,8 +1,24 @@
 """Mistakes of the user's: one sentence and exit status 2, never a traceback."""
 import errno
+import os
 import sys
 
-DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
+from dldemos.VAE.support.files import printable
+
+WHAT_TO_DO = {
+    errno.ENOSPC: 'make room', errno.EDQUOT: 'make room',
+    errno.EACCES: 'you may not read or write there: change its permissions, or choose another '
+                  'place',
+    errno.EPERM: 'you may not read or write there: change its permissions, or choose another '
+                 'place',
+    errno.EROFS: 'choose a place that can be written to',
+    errno.EEXIST: 'a file has the name of a folder that is needed: rename it',
+    errno.ENOTDIR: 'a file has the name of a folder that is needed: rename it',
+    errno.EISDIR: 'a folder has the name of a file that is needed: choose another name',
+    errno.ENOENT: 'it may just have been removed: see whether its folder is still there',
+    errno.ENAMETOOLONG: 'choose a shorter name',
+    errno.EIO: 'the disk or the connection to it fails: copy the files to another place',
+}
 
 
 class UserError(Exception):
@@ -10,17 +26,27 @@ class UserError(Exception):
 
 
 def exit_status(main):
-    """Run main() and return the exit status: 0 done, 2 a user's mistake, 130 Ctrl-C."""
+    """Run main() and return the exit status: 0 done, 2 a user's mistake, 130 Ctrl-C.
+
+    A name that the terminal cannot print is printed with escapes.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, 'reconfigure'):         # a notebook's streams print anything
+            stream.reconfigure(errors='backslashreplace')
     try:
         main()
+        sys.stdout.flush()
     except UserError as error:
-        print(f'error: {error}', file=sys.stderr)
+        print(f'error: {printable(error)}', file=sys.stderr)
         return 2
+    except BrokenPipeError:                        # `| head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except OSError as error:
-        if error.errno not in DISK_ERRORS:
+        if error.errno not in WHAT_TO_DO:
             raise
-        print(f'error: {error}: make room or choose a place that can be written to, '
-              f'then start again; what was complete before is still there', file=sys.stderr)
+        print(f'error: {printable(error)}: {WHAT_TO_DO[error.errno]}, then start again; what was '
+              f'complete before is still there', file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print('stopped', file=sys.stderr)

@@ -1,28 +1,45 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and names that any terminal can print."""
 import os
+import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
+UMASK = os.umask(0)          # it can only be read by setting it
+os.umask(UMASK)
+
 
 @contextmanager
-def whole_file(path, mode='wb'):
+def atomic_write(path, mode='wb'):
     """Open a temporary file that takes the name `path` when the block ends well.
 
     Until then, and for ever if the block fails or the process is killed, a file
     that was at `path` before stays as it was. Missing folders are made.
 
-        with whole_file('work_dirs/log.csv', 'w') as file:
+        with atomic_write('work_dirs/log.csv', 'w') as file:
             file.write(text)
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    encoding = None if 'b' in mode else 'utf-8'
+    encoding = {} if 'b' in mode else {'encoding': 'utf-8', 'errors': 'backslashreplace'}
+    file = tempfile.NamedTemporaryFile(mode, dir=path.parent, prefix=temporary_prefix(path),  # noqa: SIM115
+                                       suffix='.tmp', delete=False, **encoding)
     try:
-        with open(temporary, mode, encoding=encoding) as file:
+        with file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        os.chmod(file.name, 0o666 & ~UMASK)       # a temporary file starts as its owner's alone
+        os.replace(file.name, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        Path(file.name).unlink(missing_ok=True)
+
+
+def temporary_prefix(path):
+    """How the names of the temporary files of `path` begin; they lie beside it."""
+    return f'.{Path(path).name[:100]}.'
+
+
+def printable(text):
+    """The text on one line, with what is no printable character escaped."""
+    return ''.join(c if c.isprintable() else c.encode('unicode_escape', 'surrogatepass').decode()
+                   for c in str(text))

@@ -1,25 +1,34 @@
-"""The command line of main.py: actions, and an option for each of its settings."""
+"""The settings at the top of main.py, read from its own lines: their help, options and checks.
+
+A setting is an assignment there to a name in lower case. The comment beside it is its help, the
+type of its value that of its option. What else a value must be stands in CHECKS.
+"""
 import argparse
+import ast
 import difflib
+import io
 import math
+import tokenize
+from pathlib import Path
 
 from dldemos.VAE.support.errors import UserError
+from dldemos.VAE.support.files import printable
 
 
-def whole_number(least):
-    """A check: text -> int of at least `least`."""
+def whole_number(least=-math.inf, most=math.inf):
+    """A check: text -> int from `least` to `most`."""
     def check(text):
         try:
             value = int(text)
         except ValueError:
             value = None
-        if value is None or value < least:
-            raise ValueError(f'must be a whole number of at least {least}')
+        if value is None or not least <= value <= most:
+            raise ValueError('must be a whole number' + limits(least, most))
         return value
     return check
 
 
-def number(least, above=False, most=math.inf):
+def number(least=-math.inf, most=math.inf, above=False):
     """A check: text -> float from `least`, or from above it, to `most`."""
     def check(text):
         try:
@@ -27,38 +36,35 @@ def number(least, above=False, most=math.inf):
         except ValueError:
             value = math.nan
         if not math.isfinite(value) or not least <= value <= most or (above and value == least):
-            limits = f'{"above" if above else "of at least"} {least}'
-            raise ValueError(f'must be a number {limits}'
-                             + (f' and at most {most}' if math.isfinite(most) else ''))
+            raise ValueError('must be a number' + limits(least, most, above))
         return value
     return check
 
 
-def widths(text):
-    """A check: '16,32,64' -> (16, 32, 64)."""
-    parts = text.strip('()[] ').rstrip(',').split(',')
-    try:
-        return tuple(whole_number(1)(part) for part in parts)
-    except ValueError:
-        raise ValueError('must be whole numbers above 0 with commas between them, '
-                         'as in 16,32,64,128,256') from None
+def limits(least, most, above=False):
+    words = [f' {"above" if above else "of at least"} {least}'] if math.isfinite(least) else []
+    words += [f' {"at most" if words else "of at most"} {most}'] if math.isfinite(most) else []
+    return ' and'.join(words)
 
 
-def betas(text):
-    """A check: '0.9,0.999' -> (0.9, 0.999)."""
-    parts = text.strip('()[] ').split(',')
-    try:
-        values = tuple(float(part) for part in parts)
-    except ValueError:
-        values = ()
-    if len(values) != 2 or not all(0 <= value < 1 for value in values):
-        raise ValueError('must be two numbers from 0 to below 1, as in 0.9,0.999')
-    return values
+def several(check, example, n=None):
+    """A check: '16,32,64' -> (16, 32, 64), each number (n of them) passing `check`."""
+    def check_all(text):
+        parts = text.strip('()[] ').rstrip(',').split(',')
+        try:
+            values = tuple(check(part) for part in parts)
+        except ValueError as error:
+            raise ValueError(str(error).replace('a whole number', 'whole numbers').replace(
+                'a number', 'numbers') + f', as in {as_text(example)}') from None
+        if n and len(values) != n:
+            raise ValueError(f'must be {n} numbers, as in {as_text(example)}')
+        return values
+    return check_all
 
 
-def number_or_auto(text):
-    """A check: 'auto', or a number of at least 0."""
-    return text if text == 'auto' else number(0)(text)
+def word_or(word, check):
+    """A check: this word, or what another check takes."""
+    return lambda text: word if text == word else check(text)
 
 
 def one_of(*words):
@@ -70,13 +76,6 @@ def one_of(*words):
     return check
 
 
-def yes_or_no(text):
-    """A check: 'True' or 'False' -> bool."""
-    if text not in ('True', 'False'):
-        raise ValueError('must be True or False')
-    return text == 'True'
-
-
 def name(text):
     """A check: any text but the empty one."""
     if not text.strip():
@@ -84,108 +83,198 @@ def name(text):
     return text
 
 
-# name: (the check that turns its text into a value, what it means)
-OPTIONS = {
-    'n_epochs': (whole_number(1), 'passes over the training images'),
-    'kl_weight': (number_or_auto, 'weight of the KL divergence in the loss; auto: that of the '
-                                  'best decoder variance, as training goes'),
-    'lr': (number(0, above=True, most=1), 'learning rate of Adam'),
-    'batch_size': (whole_number(1), 'images a step (and a process)'),
-    'optimizer': (one_of('adam', 'muon'), 'muon: fewer images to the same loss, by even steps in '
-                                          'all directions of the weights'),
-    'adam_betas': (betas, 'how long Adam remembers gradients, and their squares'),
-    'lr_schedule': (one_of('linear', 'constant'), 'linear: the learning rate goes up, then '
-                                                  'down to 0; constant: as in the article'),
-    'warm_up': (number(0, most=1), 'share of the run in which the learning rate goes up'),
-    'mirror': (yes_or_no, 'mirror half of the training images, others in every epoch'),
-    'hiddens': (widths, 'channels after each stage of the encoder'),
-    'latent_dim': (whole_number(1), 'length of a code'),
-    'init': (name, 'weights to train on from: a file, or pretrained; unless given, random ones'),
-    'data_root': (name, 'folder or zip of images; unless given, CelebA if it is there, '
-                        'else faces that are drawn once'),
-    'crop': (whole_number(1), 'side in pixels of the middle square that is cut out of an image; '
-                              'of a smaller image, all of it'),
-    'n_images': (whole_number(1), 'use the first so many images; unless given, all'),
-    'held_out': (number(0, most=0.9), 'share of the images, the last by name, not trained on'),
-    'cache_dir': (name, 'folder for the decoded images; unless given, beside the images'),
-    'n_samples': (whole_number(1), 'faces that generate draws'),
-    'prior': (one_of('normal', 'gaussian', 'flow'), 'where random codes come from: N(0, I), or '
-                                                    'a distribution fitted to the codes of the '
-                                                    'training images'),
-    'seed': (whole_number(0), 'of everything random: same seed, same run'),
-    'device': (name, 'auto, cpu, cuda, cuda:1, mps ...; auto takes the fastest there is'),
-    'compile': (one_of('on', 'off', 'auto'), 'compile the training step; auto: where a run is '
-                                             'long enough to gain by it'),
-    'resume': (yes_or_no, 'go on with the unfinished run in work_dirs/run.pth'),
-    'ckpt_path': (name, 'file of the weights'),
-    'recipe': (name, 'settings that belong together; other options go before them'),
+def yes_or_no(text):
+    """A check: 'True' or 'False' -> bool."""
+    if text not in ('True', 'False'):
+        raise ValueError('must be True or False')
+    return text == 'True'
+
+
+# Settings with a narrower range than their type, a list of words, or None
+CHECKS = {
+    'n_epochs': whole_number(1),
+    'kl_weight': word_or('auto', number(0)),
+    'lr': number(0, 1, above=True),
+    'batch_size': whole_number(1),
+    'optimizer': one_of('adam', 'muon'),
+    'adam_betas': several(number(0, math.nextafter(1, 0)), (0.9, 0.999), n=2),
+    'lr_schedule': one_of('linear', 'constant'),
+    'warm_up': number(0, 1),
+    'hiddens': several(whole_number(1), (16, 32, 64)),
+    'latent_dim': whole_number(1),
+    'init': name,
+    'data_root': name,
+    'crop': whole_number(1),
+    'n_images': whole_number(1),
+    'held_out': number(0, 0.9),
+    'cache_dir': name,
+    'n_samples': whole_number(1),
+    'prior': one_of('normal', 'gaussian', 'flow'),
+    'seed': whole_number(0, 2**63 - 1),
+    'compile': one_of('on', 'off', 'auto'),
 }
+
+
+def check_of(option, default):
+    """The check of a setting: that in CHECKS, or that of its value's type."""
+    if option in CHECKS:
+        return CHECKS[option]
+    if isinstance(default, (tuple, list)):
+        return several(check_of(None, default[0]) if default else name, default)
+    return {bool: yes_or_no, int: whole_number(), float: number()}.get(type(default), name)
+
+
+def checked(option, value, default):
+    """The value of a setting, from a recipe or the top of main.py, after its check."""
+    if value is None and default is None:
+        return None
+    try:
+        return check_of(option, default)(as_text(value))
+    except ValueError as error:
+        raise UserError(f'{option} {error}, not {as_text(value)!r}') from None
+
+
+def read_settings(path):
+    """{name: comment} of the settings of a Python file: its plain assignments in lower case."""
+    source = Path(path).read_text(encoding='utf-8')
+    comments = {token.start[0]: token.string.lstrip('# ')
+                for token in tokenize.generate_tokens(io.StringIO(source).readline)
+                if token.type == tokenize.COMMENT}
+    return {name: comments.get(node.end_lineno, comments.get(node.lineno, ''))
+            for name, node in assignments(source)}
+
+
+def read_value(path, option):
+    """The value of a setting of a Python file that is not imported."""
+    source = Path(path).read_text(encoding='utf-8')
+    return ast.literal_eval(dict(assignments(source))[option].value)
+
+
+def assignments(source):
+    """(name, statement) of each assignment to names in lower case, outside functions."""
+    for node in ast.parse(source).body:
+        targets = getattr(node, 'targets', [getattr(node, 'target', None)])
+        if isinstance(node, (ast.Assign, ast.AnnAssign)):
+            yield from ((target.id, node) for target in targets
+                        if isinstance(target, ast.Name) and target.id.islower())
+
+
+def current_settings(path, values, changes=None):
+    """The settings of a file as they stand in `values`, with changes, as a namespace.
+
+    Raises:
+        TypeError: a change of a name that is no setting.
+    """
+    names = read_settings(path)
+    for change in changes or {}:
+        if change not in names:
+            raise TypeError(f'there is no setting {change}{similar(change, names)}')
+    return argparse.Namespace(**{option: checked(option, (changes or {}).get(
+        option, values[option]), values[option]) for option in names})
 
 
 class Parser(argparse.ArgumentParser):
     """argparse that reports a mistake in one sentence, as a UserError."""
 
     def error(self, message):
-        raise UserError(f'{message}; --help lists the actions and options')
+        option, _, rest = message.removeprefix('argument ').partition(': ')
+        if rest.startswith('must '):                       # of a check: say it as a sentence
+            message = f'{option.removeprefix("--")} {rest}'
+        raise UserError(f'{message}; --help lists what there is')
+
+    def add_setting(self, option, default, text):
+        """Add the option of a setting."""
+        shown = '' if default is None else f' (default: {as_text(default)})'
+        how = {'help': (text + shown).replace('%', '%%'), 'default': argparse.SUPPRESS}
+        if isinstance(default, bool):
+            self.add_argument(f'--{option}', action=argparse.BooleanOptionalAction, **how)
+            return
+        check = check_of(option, default)
+
+        def value(text):
+            try:
+                return check(text)
+            except ValueError as error:
+                raise argparse.ArgumentTypeError(f'{error}, not {text!r}') from None
+        self.add_argument(f'--{option}', type=value, metavar='VALUE', **how)
+
+    def parse(self, argv):
+        """Options and positional arguments in any order; an unknown option is a UserError."""
+        values, unknown = self.parse_known_intermixed_args(argv)
+        if unknown:
+            options = [option for action in self._actions for option in action.option_strings]
+            raise UserError(f'there is no option {unknown[0]}'
+                            f'{similar(unknown[0].partition("=")[0], options)}; --help lists '
+                            f'them all')
+        return values
 
 
-def parse(argv, actions, recipes, defaults):
-    """Read the command line.
+def parse(argv, path, values, actions, recipes):
+    """Read the command line of main.py.
 
     Args:
         argv: list of str, or None for that of the process.
-        actions: {name: what it does}, in the order in which they are run.
-        recipes: {name: {option: value}}; options that are given go before their recipe.
-        defaults: {option: value}, as they stand at the top of main.py.
+        path: of main.py, whose lines say what the settings are; `values` has their defaults.
+        actions: {name: (function, ...)}, in the order in which they are run.
+        recipes: {name: {setting: value}}; options that are given take precedence.
 
     Returns:
-        The actions to run, in their order, and the checked options as a namespace.
+        The actions to run, in their order; all settings, checked, as a namespace; and those
+        that the command line gave, itself or by a recipe, as a dict.
 
     Raises:
-        UserError: an unknown action or option, or a value of a wrong type or range.
+        UserError: an unknown action or option, a value of a wrong type or range, or a recipe
+            for a setting that there is not.
     """
+    comments = read_settings(path)
+    for recipe, changes in recipes.items():
+        for option, value in changes.items():
+            if option not in comments or option == 'recipe':
+                raise UserError(f'the recipe {recipe} sets {option}, and there is no such setting'
+                                f'{similar(option, comments)}')
+            checked(option, value, values[option])
+
     parser = Parser(
         prog='python -m dldemos.VAE.main', allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description='Train the VAE of the article, and look at what it draws.',
-        epilog='actions:\n' + '\n'.join(f'  {a:<14}{text}' for a, text in actions.items()))
+        epilog='actions:\n' + '\n'.join(f'  {name:<14}{first_line(function)}'
+                                        for name, (function, *_) in actions.items())
+        + '\n\nrecipes:\n' + '\n'.join(
+            f'  {recipe:<14}' + ' '.join(f'{name}={as_text(value)}'
+                                         for name, value in changes.items())
+            for recipe, changes in recipes.items()))
     parser.add_argument('actions', nargs='*', metavar='ACTION',
                         help=f'what to do; none: {", ".join(list(actions)[:3])}')
-    for option, (_, text) in OPTIONS.items():
-        default = defaults[option]
-        shown = '' if default is None else f' (default: {as_text(default)})'
-        takes = ({'nargs': '?', 'const': not default} if isinstance(default, bool)
-                 else {'metavar': 'VALUE'})
-        parser.add_argument(f'--{option}', help=text + shown, default=argparse.SUPPRESS, **takes)
-    values, unknown = parser.parse_known_args(argv)
-    if unknown:
-        raise UserError(f'there is no option {unknown[0]}'
-                        f'{similar(unknown[0], [f"--{o}" for o in OPTIONS])}; '
-                        f'--help lists them all')
-    for action in values.actions:
+    for option, text in comments.items():
+        parser.add_setting(option, values[option], text)
+    given = vars(parser.parse(argv))
+    chosen = given.pop('actions', None) or list(actions)[:3]
+    for action in chosen:
         if action not in actions:
-            raise UserError(f'there is no action {action}{similar(action, actions)}; '
-                            f'there are {", ".join(actions)}')
-    chosen = values.actions or list(actions)[:3]
-    given = vars(values)
-    recipe = given.get('recipe', defaults['recipe'])
+            raise UserError(f'there is no action {action}{similar(action, actions)}; there are '
+                            f'{", ".join(actions)}')
+    recipe = given.get('recipe', values['recipe'])
     if recipe not in recipes:
-        raise UserError(f'there is no recipe {recipe}; there are {", ".join(recipes)}')
-    merged = {**{option: defaults[option] for option in OPTIONS}, **recipes[recipe], **given}
-    return ([action for action in actions if action in chosen],
-            argparse.Namespace(**{option: checked(option, merged[option])
-                                  for option in OPTIONS}))
+        raise UserError(f'there is no recipe {recipe}{similar(recipe, recipes)}; there are '
+                        f'{", ".join(recipes)}')
+    settings = current_settings(path, values, {**recipes[recipe], **given})
+    if 'recipe' in given:
+        given = {**recipes[recipe], **given}
+    return [name for name in actions if name in chosen], settings, given
 
 
-def checked(option, value):
-    """The value of an option, from the command line or the top of main.py, after its check."""
-    if value is None:
-        return None
-    check, _ = OPTIONS[option]
-    try:
-        return check(as_text(value))
-    except ValueError as error:
-        raise UserError(f'{option} {error}, not {as_text(value)!r}') from None
+def first_line(function):
+    """The first line of a function's docstring, as the help of its action."""
+    line = function.__doc__.splitlines()[0].rstrip('.')
+    return line[0].lower() + line[1:]
+
+
+def as_line(settings, defaults, looked_at):
+    """The settings that are looked at, and those that differ from their defaults, on a line."""
+    return printable(' '.join(
+        f'{option}={as_text(value)}' for option, value in vars(settings).items()
+        if option in looked_at or as_text(value) != as_text(defaults[option])))
 
 
 def as_text(value):

@@ -1,21 +1,45 @@
-"""Weights on disk: saved whole or not at all, loaded without running anything in them."""
+"""Weights and runs on disk: saved whole or not at all, loaded without running anything in them."""
+import argparse
+import json
+import platform
 from pathlib import Path
 
 import torch
 
 from dldemos.VAE.support.errors import UserError
-from dldemos.VAE.support.files import whole_file
+from dldemos.VAE.support.files import atomic_write
 from dldemos.VAE.training import processes
+from dldemos.VAE.training.random_state import random_state, set_random_state
 
-PRETRAINED = str(Path(__file__).absolute().parents[1] / 'pretrained' / 'pretrained.pth')
-RUN_FORMAT = 'dldemos.VAE run 2'
+BUNDLED_FOLDER = Path(__file__).absolute().parents[1] / 'pretrained'
+PRETRAINED = str(BUNDLED_FOLDER / 'pretrained.pth')       # what it is: pretrained.json
+RUN_FORMAT = 'dldemos.VAE run 3'
+# Settings that cannot change the weights: a run and the one that resumes it may differ in them
+FREE_SETTINGS = ('n_samples', 'prior', 'device', 'compile', 'resume', 'run_path', 'ckpt_path',
+                 'cache_dir', 'recipe')
 
 
-def save_weights(path, model):
-    """Write the state dict of `model` to `path`, as the article's own script does."""
-    with whole_file(path) as file:
+def weights_file(name):
+    """The file of weights that a name means: 'pretrained', the bundled ones, or a path."""
+    return PRETRAINED if name == 'pretrained' else name
+
+
+def is_bundled(path):
+    """Whether a path leads to weights that come with the program."""
+    return Path(path).resolve().parent == BUNDLED_FOLDER.resolve()
+
+
+def save_weights(path, model, record=None):
+    """Write the state dict of `model` to `path`, as the article's own script does.
+
+    record: {name: value}, written beside it as JSON.
+    """
+    with atomic_write(path) as file:
         torch.save({name: value.contiguous() for name, value in model.state_dict().items()},
                    file)
+    if record is not None:
+        with atomic_write(Path(path).with_suffix('.json'), 'w') as file:
+            file.write(json.dumps(record, indent=2) + '\n')
 
 
 def load_weights(path, model):
@@ -27,13 +51,9 @@ def load_weights(path, model):
     """
     if not Path(path).is_file():
         raise UserError(f'there are no weights at {path}: make them with '
-                        f'`python -m dldemos.VAE.main train`')
-    try:
-        weights = torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as error:  # a damaged file can fail in any way
-        raise UserError(f'{path} is damaged, or is not a file of weights alone, and nothing '
-                        f'of it was run ({type(error).__name__}): remove it and train '
-                        f'again') from error
+                        f'`python -m dldemos.VAE.main train`, or take the bundled ones with '
+                        f'--ckpt_path pretrained')
+    weights = load_safely(path, 'a file of weights alone', 'remove it and train again')
     expected = model.state_dict()
     if not isinstance(weights, dict) or weights.keys() != expected.keys():
         raise UserError(f'{path} does not hold the weights of this VAE: choose another file '
@@ -45,9 +65,30 @@ def load_weights(path, model):
     model.load_state_dict(weights)
 
 
-def is_pretrained(path):
-    """Whether a path leads to the weights that come with the program."""
-    return Path(path).resolve() == Path(PRETRAINED).resolve()
+def load_safely(path, what, advice):
+    """What torch.save wrote, of tensors and plain values alone; UserError for anything else."""
+    try:
+        return torch.load(path, map_location='cpu', weights_only=True)
+    except PermissionError:
+        raise
+    except Exception as error:  # a damaged file can fail in any way
+        raise UserError(f'{path} is damaged, or is not {what}, and nothing of it was run '
+                        f'({type(error).__name__}): {advice}') from error
+
+
+def read_record(path):
+    """The record beside a file of weights; empty where there is none, or none of this program."""
+    path = Path(path).with_suffix('.json')
+    if not path.is_file():
+        return {}
+    try:
+        record = json.loads(path.read_text(encoding='utf-8'))
+    except ValueError:
+        record = None
+    if not isinstance(record, dict) or not isinstance(record.get('trained_on'), dict):
+        print(f'{path} is no record of weights, and is not looked at')
+        return {}
+    return record
 
 
 def is_finite(model):
@@ -55,37 +96,61 @@ def is_finite(model):
     return all(bool(torch.isfinite(tensor).all()) for tensor in model.state_dict().values())
 
 
-def start_run(path, parts, settings, device, resume):
-    """Begin a run, or go on with the one whose state is at `path`.
+class Run:
+    """A training run on disk: its weights and what they are, and all that resuming it needs.
 
     Args:
-        parts: {name: model, optimizer, schedule ...}; each is put into its saved state.
-        settings: {name: value}; a run is only gone on with under equal ones.
-
-    Returns:
-        The log of the epochs that are done, a dict each.
+        settings: a namespace; a run is only resumed under equal ones, FREE_SETTINGS apart.
+        device: where it trains.
+        n_steps: of all epochs together.
+        images: {name: value} on the images, of images/described.py.
+        model, optimizer, schedule: each is put into its saved state.
     """
-    if resume:
-        state = load_run(path)
-        compare_settings(path, state['settings'], settings)
-        for name, part in parts.items():
-            part.load_state_dict(state[name])
-        set_random_state(state['random_states'][processes.rank()], device)
-        print(f'going on after epoch {len(state["rows"])} of {settings["n_epochs"]}')
-        return state['rows']
-    random_states = processes.collect(random_state(device))
-    if processes.is_first():
-        set_aside(path)
-        save_run(path, parts, settings, [], random_states)
-    return []
 
+    def __init__(self, settings, device, n_steps, images, model, optimizer, schedule):
+        self.path, self.weights = settings.run_path, settings.ckpt_path
+        self.resume, self.device, self.images = settings.resume, device, images
+        self.parts = {'model': model, 'optimizer': optimizer, 'schedule': schedule}
+        self.settings = {**vars(settings), 'processes': processes.n_processes(), 'steps': n_steps}
+        for name in ('hiddens', 'latent_dim'):               # as the model is, whatever was asked
+            self.settings[name] = getattr(model, name, self.settings[name])
 
-def save_run(path, parts, settings, rows, random_states):
-    """Write all that a run needs to go on: only tensors, numbers, words, lists and dicts."""
-    state = {name: part.state_dict() for name, part in parts.items()}
-    with whole_file(path) as file:
-        torch.save({**state, 'format': RUN_FORMAT, 'settings': settings, 'rows': rows,
-                    'random_states': random_states}, file)
+    def start(self):
+        """Begin the run, or resume it; returns the log of the epochs that are done."""
+        if self.resume:
+            state = load_run(self.path)
+            compare_settings(self.path, state['settings'], self.settings)
+            for name, part in self.parts.items():
+                part.load_state_dict(state[name])
+            set_random_state(state['random_states'][processes.rank()], self.device)
+            print(f'resuming after epoch {len(state["rows"])} of {self.settings["n_epochs"]}')
+            return state['rows']
+        random_states = processes.collect(random_state(self.device))
+        if processes.is_first():
+            set_aside(self.path)
+            self.save_state([], random_states)
+        return []
+
+    def save(self, rows):
+        """Save weights, their record and the state of the run, at the end of an epoch."""
+        random_states = processes.collect(random_state(self.device))
+        if processes.is_first():
+            save_weights(self.weights, self.parts['model'], self.record(rows))
+            self.save_state(rows, random_states)
+
+    def save_state(self, rows, random_states):
+        """Write only tensors, numbers, words, lists and dicts, which load safely."""
+        state = {name: part.state_dict() for name, part in self.parts.items()}
+        with atomic_write(self.path) as file:
+            torch.save({**state, 'format': RUN_FORMAT, 'settings': self.settings, 'rows': rows,
+                        'random_states': random_states}, file)
+
+    def record(self, rows):
+        """What the weights are, for the JSON beside them."""
+        steps = self.settings['steps'] * len(rows) // self.settings['n_epochs']
+        return {'trained_on': self.images, 'epochs': len(rows), 'steps': steps,
+                'metrics': rows[-1], 'settings': self.settings,
+                'versions': {'python': platform.python_version(), 'torch': torch.__version__}}
 
 
 def load_run(path):
@@ -95,26 +160,38 @@ def load_run(path):
         UserError: there is none, it is damaged (nothing of it is run), or it is foreign.
     """
     if not Path(path).is_file():
-        raise UserError(f'there is no run to go on with at {path}: start one without --resume')
-    try:
-        state = torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as error:  # a damaged file can fail in any way
-        raise UserError(f'{path} is damaged, or is not the state of a run, and nothing of it '
-                        f'was run ({type(error).__name__}): start anew without '
-                        f'--resume') from error
+        raise UserError(f'there is no run to resume at {path}: start one without --resume')
+    state = load_safely(path, 'the state of a run', 'start anew without --resume')
     if not isinstance(state, dict) or state.get('format') != RUN_FORMAT:
         raise UserError(f'{path} is not the state of a run of this version of the program: start '
                         f'anew without --resume')
     return state
 
 
+def with_resumed(settings, given):
+    """The settings, those of the run that they resume among them if they resume one.
+
+    Args:
+        settings: a namespace.
+        given: {name: value} of what was asked for, which must be as the run has it.
+    """
+    if not settings.resume:
+        return settings
+    saved = load_run(settings.run_path)['settings']
+    asked = {name: getattr(settings, name) for name in given if hasattr(settings, name)}
+    compare_settings(settings.run_path, {name: saved.get(name) for name in asked}, asked)
+    resumed = {name: value for name, value in saved.items()
+               if hasattr(settings, name) and name not in FREE_SETTINGS}
+    return argparse.Namespace(**{**vars(settings), **resumed})
+
+
 def compare_settings(path, saved, settings):
-    """UserError if a run was started with other settings than those it is to go on with."""
+    """UserError if a run was started with other settings than those it is to be resumed with."""
     for name in {**saved, **settings}:
-        if saved.get(name) != settings.get(name):
+        if name not in FREE_SETTINGS and saved.get(name) != settings.get(name):
             raise UserError(f'the run in {path} was started with {name}={saved.get(name)}, not '
-                            f'{settings.get(name)}: give the settings it was started with, or '
-                            f'start anew without --resume')
+                            f'{settings.get(name)}: leave {name} out, or start anew without '
+                            f'--resume')
 
 
 def set_aside(path):
@@ -125,37 +202,24 @@ def set_aside(path):
     try:
         state = load_run(path)
     except UserError:
-        what = 'a file that is not the state of a run'
+        what, how = 'a file that is not the state of a run', ''
     else:
         n_done, n_epochs = len(state['rows']), state['settings']['n_epochs']
         if n_done in (0, n_epochs):
             return
-        what = f'an unfinished run, which --resume goes on with ({n_done} of {n_epochs} epochs)'
+        what, how = f'an unfinished run ({n_done} of {n_epochs} epochs)', (
+            '; to resume it: --resume --run_path {}')
     number = 1
     while (kept := path.with_name(f'{path.stem}.{number}{path.suffix}')).exists():
         number += 1
     path.rename(kept)
-    print(f'{path} held {what}: kept as {kept}')
+    print(f'{path} held {what}: kept as {kept}{how.format(kept)}')
 
 
-def how_to_go_on(path):
+def how_to_resume(path):
     """The sentence that ends an interrupted training."""
     if not Path(path).exists():
         return 'stopped before the training began: nothing was written'
     n_done = len(load_run(path)['rows'])
     return (f'stopped: {n_done} whole epoch{"s" * (n_done != 1)} saved in {path}; to go on, give '
             f'the same command again with --resume')
-
-
-def random_state(device):
-    """The states of the random generators of the CPU and of `device`."""
-    state = {'cpu': torch.get_rng_state()}
-    if device.type in ('cuda', 'mps'):
-        state[device.type] = getattr(torch, device.type).get_rng_state()
-    return state
-
-
-def set_random_state(state, device):
-    torch.set_rng_state(state['cpu'])
-    if device.type != 'cpu' and device.type in state:
-        getattr(torch, device.type).set_rng_state(state[device.type])

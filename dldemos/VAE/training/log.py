@@ -1,32 +1,50 @@
 """What a run shows while it goes: a line an epoch, log.csv, curves, and faces appearing."""
 import csv
+import math
 from pathlib import Path
 
 import torch
 from PIL import Image
 
 from dldemos.VAE.images.grids import grid, save_animation
-from dldemos.VAE.support.files import whole_file
+from dldemos.VAE.support.files import atomic_write, printable
+from dldemos.VAE.training import processes
 
 COLUMNS = ('epoch', 'loss', 'reconstruction', 'kl', 'held_out_loss', 'held_out_reconstruction',
            'held_out_kl', 'kl_weight', 'lr', 'images_per_second', 'seconds')
 SAMPLES = Path('work_dirs/samples')
+TOO_FEW_STEPS = 500          # of training: with fewer, what is drawn is no face yet
 
 
-def print_header():
-    print('  epoch      loss     recon       KL  held-out  images/s   time')
+def named_losses(values, prefix=''):
+    """{name: value} of a loss, its reconstruction and its KL."""
+    return dict(zip([f'{prefix}loss', f'{prefix}reconstruction', f'{prefix}kl'], values))
+
+
+def print_header(rows, n_epochs, n_steps):
+    """Print the names of the columns, where epochs are left to do; n_steps: of an epoch.
+
+    Before them comes a line where a new run is too short to show faces.
+    """
+    if not rows and n_epochs * n_steps < TOO_FEW_STEPS:
+        print(f'{n_epochs * n_steps:,} steps of training are too few to show faces: about '
+              f'{TOO_FEW_STEPS:,} do, with --n_epochs {math.ceil(TOO_FEW_STEPS / n_steps)} here')
+    if len(rows) < n_epochs:
+        print('  epoch      loss     recon       KL  held-out  images/s   time')
 
 
 def print_row(row, n_epochs):
-    unseen = f'{row["held_out_loss"]:8.5f}' if 'held_out_loss' in row else '-'
+    held_out = f'{row["held_out_loss"]:8.5f}' if 'held_out_loss' in row else '-'
     seconds = int(row['seconds'])
     print(f'{row["epoch"]:>3}/{n_epochs:<3}  {row["loss"]:8.5f}  {row["reconstruction"]:8.5f}'
-          f'  {row["kl"]:7.2f}  {unseen:>8}  {row["images_per_second"]:8.0f}'
+          f'  {row["kl"]:7.2f}  {held_out:>8}  {row["images_per_second"]:8.0f}'
           f'  {seconds // 60:02}:{seconds % 60:02}', flush=True)
 
 
 def show_epoch(rows, n_epochs, model, device):
     """Print the last of `rows`, write log.csv, and draw this epoch's samples."""
+    if not processes.is_first():
+        return
     if len(rows) == 1:
         remove_samples()
     print_row(rows[-1], n_epochs)
@@ -34,15 +52,19 @@ def show_epoch(rows, n_epochs, model, device):
     save_samples(model, device, len(rows))
 
 
-def show_run(rows):
-    """Draw the curves of a whole run, and the animation of its samples."""
+def show_run(rows, ckpt_path):
+    """Draw the curves of a whole run and the animation of its samples; say where it ended."""
+    if not processes.is_first():
+        return
     save_curves(rows)
     join_samples(len(rows))
+    print(f'kl_weight at the end: {rows[-1]["kl_weight"]:.3g}')
+    print(printable(f'weights: {ckpt_path}'))
 
 
 def write_log(rows, path='work_dirs/log.csv'):
     """A CSV file with a row per epoch; losses as in loss_fn, KL in nats."""
-    with whole_file(path, 'w') as file:
+    with atomic_write(path, 'w') as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator='\n')
         writer.writeheader()
         writer.writerows(rows)
@@ -54,7 +76,7 @@ def save_samples(model, device, epoch, n_samples=16):
     code = torch.randn(n_samples, model.latent_dim,
                        generator=torch.Generator().manual_seed(0)).to(device)
     model.eval()
-    with whole_file(SAMPLES / f'epoch_{epoch:04}.jpg') as file:
+    with atomic_write(SAMPLES / f'epoch_{epoch:04}.jpg') as file:
         grid(model.decode(code), columns=4).save(file, 'JPEG', quality=92)
 
 
@@ -78,11 +100,11 @@ def save_curves(rows, path='work_dirs/curves.jpg'):
         from matplotlib.figure import Figure
     except ImportError:
         print('no picture of the curves: that needs `pip install matplotlib`; '
-              'their figures are in work_dirs/log.csv')
+              'their numbers are in work_dirs/log.csv')
         return
     figure = Figure(figsize=(10, 3.2), layout='constrained')
     titles = {'loss': 'loss', 'reconstruction': 'reconstruction (mean squared error)',
-              'kl': 'KL divergence (nats an image)'}
+              'kl': 'KL divergence (nats per image)'}
     epochs = [row['epoch'] for row in rows]
     for axes, (name, title) in zip(figure.subplots(1, 3), titles.items()):
         axes.plot(epochs, [row[name] for row in rows], marker='.', label='training')
@@ -96,6 +118,6 @@ def save_curves(rows, path='work_dirs/curves.jpg'):
         if name != 'kl':                  # the first epochs would flatten all others
             axes.set_yscale('log')
     figure.axes[0].legend()
-    with whole_file(path) as file:
+    with atomic_write(path) as file:
         figure.savefig(file, format='jpg', dpi=110)
     print(f'picture: {path}')

@@ -21,9 +21,8 @@ together = False           # whether this process works with others that torchru
 def choose_device(name):
     """'auto' or a name of torch's -> torch.device that works here; UserError otherwise."""
     if name == 'auto':
-        if torch.cuda.is_available():
-            return torch.device('cuda')
-        return torch.device('mps' if torch.backends.mps.is_available() else 'cpu')
+        there_is = torch.accelerator.is_available()
+        return torch.accelerator.current_accelerator() if there_is else torch.device('cpu')
     try:
         torch.zeros(1, device=name)
         return torch.device(name)
@@ -38,7 +37,7 @@ def join_processes(device):
     The first process speaks for all: the standard output of the others goes nowhere.
     """
     global together
-    if 'TORCHELASTIC_RUN_ID' not in os.environ:
+    if not distributed.is_torchelastic_launched():
         return device
     if device.type == 'mps':
         raise UserError('several processes cannot share an Apple GPU: add --device cpu')
@@ -54,18 +53,19 @@ def join_processes(device):
 
 
 def leave_processes():
-    """Go on as a single process, when all have come this far.
+    """Go on as a single process, when all have come this far; whether this one goes on.
 
     gloo's connections are left to the end of the process: torch 2.6 can block for good in
     tearing them down, as a thread of theirs waits for the interpreter that it holds.
     """
     global together
-    if not together:
-        return
-    distributed.barrier()
-    together = False
-    if distributed.get_backend() == 'nccl':
-        distributed.destroy_process_group()
+    goes_on = is_first()
+    if together:
+        distributed.barrier()
+        together = False
+        if distributed.get_backend() == 'nccl':
+            distributed.destroy_process_group()
+    return goes_on
 
 
 def end_process(status):
@@ -74,7 +74,7 @@ def end_process(status):
     gloo's threads may still want the interpreter then, and would abort ("terminate called
     without an active exception").
     """
-    if 'TORCHELASTIC_RUN_ID' not in os.environ:
+    if not distributed.is_torchelastic_launched():
         gc.freeze()        # or Python takes a second to look through all that torch imported
         sys.exit(status)
     sys.stdout.flush()

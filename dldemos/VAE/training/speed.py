@@ -6,6 +6,7 @@ import time
 import torch
 
 from dldemos.VAE.training import processes
+from dldemos.VAE.training.random_state import forked
 
 COMPILE_PAYS_FROM = 200_000      # images: compiling takes the time of some 15,000 of them
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3    # mallopt(3)
@@ -21,8 +22,17 @@ def keep_freed_memory():
         return
     libc = ctypes.CDLL(None)
     if hasattr(libc, 'mallopt'):
-        libc.mallopt(M_MMAP_THRESHOLD, 1 << 30)
-        libc.mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
+        set_thresholds(libc.mallopt)
+
+
+def set_thresholds(mallopt):
+    """Set both thresholds of mallopt(3), or neither; returns whether they were set.
+
+    It answers 0 where it refuses: older versions take no mmap threshold above 32 MB, and the
+    trim threshold alone would leave them slower than they were.
+    """
+    return any(mallopt(M_MMAP_THRESHOLD, size) and mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
+               for size in (1 << 30, 32 << 20))
 
 
 def compile_loss(compute_loss, network, dataloader, device, n_epochs, how='auto'):
@@ -39,21 +49,21 @@ def compile_loss(compute_loss, network, dataloader, device, n_epochs, how='auto'
         A function that does the same as compute_loss.
     """
     if how == 'auto':
-        n_images = n_epochs * len(dataloader.dataset)
+        n_images = n_epochs * len(getattr(dataloader, 'dataset', ()))
         pays = n_images >= COMPILE_PAYS_FROM and device.type in ('cpu', 'cuda')
         how = 'on' if pays and processes.n_processes() == 1 else 'off'
     if how == 'off':
         return compute_loss
     start = time.time()
     print('compiling ...', flush=True)
-    with torch.random.fork_rng():      # iterating draws a number
+    with forked(device):               # iterating draws a number
         shape = next(iter(dataloader)).shape
     example = torch.zeros(shape, device=device).to(memory_format=torch.channels_last)
     compiled = torch.compile(compute_loss)
     statistics = {name: value.clone() for name, value in network.named_buffers()}
     network.train()
     try:
-        with torch.random.fork_rng():
+        with forked(device):
             compiled(network, example)[0].backward()
     except Exception as error:         # a compiler can be absent or fail in any way
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,6 +1,6 @@
-"""The article's program, written out plainly: what the benchmarks compare with.
+"""The baseline: the article's program, written out, which benchmarks and tests compare with.
 
-    python benchmarks/plain.py FOLDER N_IMAGES BATCH_SIZE
+    python benchmarks/baseline.py FOLDER N_IMAGES BATCH_SIZE KL_WEIGHT
 
 prints the images/s of one epoch.
 """
@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 
-class PlainDataset(Dataset):
+class BaselineDataset(Dataset):
     """Open, crop, resize and convert at every access."""
 
     def __init__(self, root, n_images):
@@ -34,10 +34,15 @@ class PlainDataset(Dataset):
         return self.transform(image)
 
 
-def plain_epoch(model, optimizer, root, n_images, batch_size=16, kl_weight=0.00025):
-    """One epoch of the article's training loop, on the first n_images of a folder."""
+def baseline_loader(root, n_images, batch_size=16):
+    """Shuffled batches of the first n_images of a folder, decoded each time by one process."""
+    return DataLoader(BaselineDataset(root, n_images), batch_size, shuffle=True)
+
+
+def baseline_epoch(model, optimizer, dataloader, kl_weight):
+    """One epoch of the article's training loop; yields (loss, KL) of each step."""
     model.train()
-    for x in DataLoader(PlainDataset(root, n_images), batch_size, shuffle=True):
+    for x in dataloader:
         y, mean, logvar = model(x)
         recons_loss = mse_loss(y, x)
         kl_loss = torch.mean(-0.5 * torch.sum(1 + logvar - mean**2 - torch.exp(logvar), 1), 0)
@@ -45,19 +50,22 @@ def plain_epoch(model, optimizer, root, n_images, batch_size=16, kl_weight=0.000
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        yield loss.detach(), kl_loss.detach()
 
 
-def main(root, n_images, batch_size):
+def main(root, n_images, batch_size, kl_weight):
     sys.path.insert(0, str(Path(__file__).parents[1]))
     from dldemos.VAE.model import VAE
     torch.manual_seed(0)
     model = VAE()
     optimizer = torch.optim.Adam(model.parameters(), 0.005)
-    plain_epoch(model, optimizer, root, 2 * batch_size, batch_size)       # warm-up
+    warm_up = baseline_loader(root, 2 * batch_size, batch_size)
+    list(baseline_epoch(model, optimizer, warm_up, kl_weight))
     start = time.perf_counter()
-    plain_epoch(model, optimizer, root, n_images, batch_size)
+    dataloader = baseline_loader(root, n_images, batch_size)
+    list(baseline_epoch(model, optimizer, dataloader, kl_weight))
     print(n_images / (time.perf_counter() - start))
 
 
 if __name__ == '__main__':
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]))

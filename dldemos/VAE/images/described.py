@@ -1,0 +1,50 @@
+"""What a training set was, for the record of the weights, and which images belonged to it."""
+import os
+from pathlib import Path
+
+from torch.utils.data import Subset
+
+from dldemos.VAE.images.synthetic import LIST_NAME
+
+
+def describe(dataloader):
+    """{name: value} on the images that weights are trained on, for the record beside them."""
+    dataset = getattr(dataloader, 'dataset', ())
+    about, indices = {'n_images': len(dataset)}, range(len(dataset))
+    if isinstance(dataset, Subset):
+        dataset, indices = dataset.dataset, dataset.indices
+    if hasattr(dataset, 'names') and indices:                # a CelebADataset, or part of one
+        names = without_common_folder(dataset.names)
+        chosen = [names[i] for i in indices]
+        about |= {'root': str(dataset.root), 'crop': dataset.crop, 'first': min(chosen),
+                  'last': max(chosen), 'synthetic': is_synthetic(dataset.root),
+                  'fingerprint': dataset.fingerprint(indices)}
+    return about
+
+
+def is_synthetic(root):
+    """Whether the images of a folder are faces that this program drew."""
+    return (Path(root) / LIST_NAME).exists()
+
+
+def were_trained_on(about, names):
+    """Which images belonged to a training set, by their names: a list of bool.
+
+    The training split is the first part of the images in the order of their names, so it is
+    known by its first and its last one; where both have the same length, as the numbers of
+    CelebA's, a name must have it too.
+
+    Args:
+        about: of `describe`.
+        names: of all images of a folder or an archive, relative to it.
+    """
+    first, last = about['first'], about['last']
+    return [first <= name <= last and (len(first) != len(last) or len(name) == len(first))
+            for name in without_common_folder(names)]
+
+
+def without_common_folder(names):
+    """The names, relative to the deepest folder that all of them lie in."""
+    folders = {os.path.dirname(name) for name in names}
+    common = os.path.commonpath(folders) if folders and '' not in folders else ''
+    return [name[len(common) + 1:] for name in names] if common else list(names)

@@ -1,0 +1,55 @@
+"""The order in which images are trained on, the same for a seed in one process or in several."""
+import torch
+
+from dldemos.VAE.support.errors import UserError
+
+
+class ShuffledBatches:
+    """The indices of an epoch in batches, in an order that seed and epoch decide.
+
+    Several processes get parts that have no image in common and that together have all of
+    them, in the same number of batches. A last batch of one image joins the batch before it,
+    since batch normalisation cannot always do with one. Every pass is the next epoch; set_epoch
+    jumps to one.
+    """
+
+    def __init__(self, n_images, batch_size, seed=0, rank=0, n_processes=1):
+        if n_processes > 1 and (batch_size == 1 or n_images < n_processes):
+            raise UserError(f'{n_images} images in batches of {batch_size} cannot be shared '
+                            f'among {n_processes} processes: take larger batches, or fewer '
+                            f'processes')
+        self.n_images, self.batch_size, self.seed = n_images, batch_size, seed
+        self.rank, self.n_processes = rank, n_processes
+        self.epoch = 1
+
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
+    def __len__(self):
+        most = -(-self.n_images // self.n_processes)       # images of the first process
+        return len(in_batches(range(most), self.batch_size))
+
+    def smallest(self):
+        """The number of images in the smallest batch of any process."""
+        parts = [ShuffledBatches(self.n_images, self.batch_size, 0, rank, self.n_processes)
+                 for rank in {0, self.n_processes - 1}]
+        return min((len(batch) for part in parts for batch in part), default=0)
+
+    def __iter__(self):
+        seed = ((self.seed << 20) + self.epoch) % 2**64    # as large as a seed can be
+        order = torch.randperm(self.n_images, generator=torch.Generator().manual_seed(seed))
+        self.epoch += 1
+        parts = in_batches(order.tolist()[self.rank::self.n_processes], self.batch_size)
+        if len(parts) < len(self):                         # an image less than the first process
+            half = len(parts[-1]) // 2
+            parts[-1:] = [parts[-1][:half], parts[-1][half:]]
+        return iter(parts)
+
+
+def in_batches(indices, batch_size):
+    """A list of batches; a last one of a single index joins the one before."""
+    parts = [indices[i:i + batch_size] for i in range(0, len(indices), batch_size)]
+    if batch_size > 1 and len(parts) > 1 and len(parts[-1]) == 1:
+        last = len(parts) - 2
+        parts[last:] = [indices[last * batch_size:]]
+    return parts

@@ -1,0 +1,52 @@
+"""The terms of the evidence lower bound (ELBO), and what the weight of its KL term means.
+
+Kingma and Welling, "Auto-Encoding Variational Bayes", 2013, arXiv:1312.6114. A code's
+distribution is N(mean, exp(logvar)), its prior N(0, I); all divergences are in nats.
+"""
+import math
+
+import torch
+
+
+def kl_per_dimension(mean, logvar):
+    """KL(N(mean, exp(logvar)) || N(0, 1)) of each number of each code, (N, latent_dim).
+
+    The closed form of Kingma and Welling 2013, appendix B.
+    """
+    return -0.5 * (1 + logvar - mean**2 - torch.exp(logvar))
+
+
+def kl_divergence(mean, logvar):
+    """KL(N(mean, exp(logvar)) || N(0, I)) of each code: (N, latent_dim) -> (N,)."""
+    return kl_per_dimension(mean, logvar).sum(dim=1)
+
+
+def calibrated_kl_weight(variance, n_values):
+    """The kl_weight for which MSE + kl_weight * KL is the negative ELBO of a Gaussian decoder.
+
+    With this variance, -log N(y; y_hat, variance) of the n_values of an image is
+    n_values / (2 variance) times the mean squared error, and a constant. Scaled to the mean
+    squared error, the KL divergence gets the weight 2 variance / n_values. The best variance is
+    the mean squared error itself: Rybkin, Daniilidis and Levine, "Simple and Effective VAE
+    Training with Calibrated Decoders" (sigma-VAE), 2021.
+    """
+    return 2 * variance / n_values
+
+
+def implied_variance(kl_weight, n_values):
+    """The variance of the Gaussian decoder for which `kl_weight` is calibrated: the inverse."""
+    return kl_weight / calibrated_kl_weight(1, n_values)
+
+
+def bits_per_dimension(squared_error, kl, n_values, variance):
+    """The negative ELBO of an image in bits per pixel and channel, for pixels of 8 bits.
+
+    Args:
+        squared_error: sum over the image's n_values, for values in [0, 1].
+        kl: in nats.
+        variance: of the Gaussian decoder, for values in [0, 1].
+
+    The density is that of values in [0, 256), which adds log2(256) = 8 bits to each.
+    """
+    nats = 0.5 * n_values * math.log(2 * math.pi * variance) + squared_error / (2 * variance) + kl
+    return nats / (n_values * math.log(2)) + 8

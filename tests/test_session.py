@@ -1,0 +1,257 @@
+"""What an action works on: which weights, which images, which codes."""
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import REPOSITORY, make_image, run_module
+
+from dldemos.VAE import main as program
+from dldemos.VAE.images.described import were_trained_on
+from dldemos.VAE.images.synthetic import draw_sample_faces
+from dldemos.VAE.latent.walks import interpolate, traverse
+from dldemos.VAE.load_celebA import get_dataloader
+from dldemos.VAE.model import VAE
+from dldemos.VAE.support.errors import UserError
+
+SMALL = ['--hiddens', '4,8,8,8,8', '--latent_dim', '8', '--device', 'cpu']
+
+
+def record(path):
+    return json.loads(Path(path).read_text())
+
+
+@pytest.fixture
+def trained(images, here, capsys):
+    """A small model, trained for an epoch on nine of ten images; their folder."""
+    program.main(['train', '--data_root', str(images), '--n_epochs', '1', *SMALL])
+    capsys.readouterr()
+    return images
+
+
+@pytest.fixture
+def looked_at(monkeypatch):
+    """The number of images that `evaluate` was called with, each time."""
+    seen = []
+
+    def evaluate(device, model, dataloader, *rest):
+        """Take the place of evaluate."""
+        seen.append(len(dataloader.dataset))
+
+    monkeypatch.setitem(program.ACTIONS, 'evaluate', (evaluate, *program.ACTIONS['evaluate'][1:]))
+    return seen
+
+
+def test_weights_come_with_a_record(trained):
+    about = record('dldemos/VAE/model.json')
+    assert about['trained_on']['n_images'] == 9
+    assert (about['trained_on']['first'], about['trained_on']['last']) == (
+        '000001.jpg', '000009.jpg')
+    assert about['trained_on']['root'] == str(trained)
+    assert about['epochs'] == about['steps'] == 1
+    assert about['settings']['lr'] == 0.005
+    assert about['settings']['latent_dim'] == 8
+    assert about['metrics']['held_out_loss'] > 0
+
+
+def test_an_action_says_what_the_weights_are_and_takes_their_sizes_and_images(trained, capsys,
+                                                                              looked_at):
+    program.main(['evaluate', '--device', 'cpu'])           # no data_root, no latent_dim
+    output = capsys.readouterr().out
+    assert f'model.pth, trained for 1 steps on 9 images of {trained}, too few to show' in output
+    assert '--ckpt_path pretrained takes the bundled ones' in output
+    assert looked_at == [1]
+    program.main(['evaluate', '--device', 'cpu', '--held_out', '0.5'])     # not what decides
+    assert looked_at == [1, 1]
+
+
+def test_other_images_are_all_held_out(trained, here, looked_at):
+    (here / 'mine').mkdir()
+    for i in range(3):
+        make_image(i).save(here / 'mine' / f'photo {i}.jpg')
+    program.main(['evaluate', '--data_root', 'mine', '--device', 'cpu'])
+    assert looked_at == [3]
+
+
+def test_where_nothing_is_held_out_a_line_says_so(images, here, capsys, looked_at):
+    program.main(['train', 'evaluate', '--held_out', '0', '--data_root', str(images),
+                  '--n_epochs', '1', *SMALL])
+    assert looked_at == [10]
+    line = f'all 10 images in {images} were trained on'
+    assert line in capsys.readouterr().out
+    program.main(['evaluate', '--device', 'cpu'])
+    assert looked_at == [10, 10]
+    assert line in capsys.readouterr().out
+
+
+def test_weights_without_a_record_are_used_and_said_to_be_unknown(trained, here, capsys, looked_at):
+    os.remove('dldemos/VAE/model.json')
+    program.main(['evaluate', '--data_root', str(trained), *SMALL])
+    assert 'nothing is known of what they were trained on' in capsys.readouterr().out
+    assert looked_at == [1]
+    (here / 'dldemos/VAE/model.json').write_text('no JSON')
+    program.main(['evaluate', '--data_root', str(trained), *SMALL])
+    assert 'is no record of weights' in capsys.readouterr().out
+
+
+def test_a_warning_where_images_and_weights_do_not_belong_together(trained, here, capsys,
+                                                                   looked_at):
+    draw_sample_faces('data/sample_faces', n_faces=12)
+    program.main(['evaluate', '--data_root', 'data/sample_faces', '--device', 'cpu'])
+    assert 'warning: the images in data/sample_faces are synthetic faces, and the weights were ' \
+           'trained on photographs' in capsys.readouterr().out
+    program.main(['train', '--data_root', 'data/sample_faces', '--n_epochs', '1', *SMALL])
+    assert 'warning' not in capsys.readouterr().out
+    program.main(['evaluate', '--data_root', str(trained), '--device', 'cpu'])
+    assert 'are photographs, and the weights were trained on synthetic' in capsys.readouterr().out
+    assert looked_at == [12, 10]                     # their names say nothing of each other
+
+
+@pytest.mark.parametrize('about, names, expected', [
+    (('000001.jpg', '000003.jpg'), ['000002.jpg', '000003.jpg', '000004.jpg'], [1, 1, 0]),
+    (('000001.jpg', '000003.jpg'), ['a/b/000003.jpg', 'a/b/000004.jpg'], [1, 0]),
+    (('000001.jpg', '000300.jpg'), ['002.jpg', 'photo.jpg', '0002.jpg'], [0, 0, 0]),
+    (('img1.jpg', 'img20.jpg'), ['img1.jpg', 'img10.jpg', 'img2.jpg', 'img3.jpg'], [1, 1, 1, 0]),
+    (('a/1.jpg', 'b/2.jpg'), ['a/1.jpg', 'a/9.jpg', 'b/3.jpg', 'c/1.jpg'], [1, 1, 0, 0]),
+    (('1.jpg', '1.jpg'), [], [])])
+def test_images_that_were_trained_on_are_known_by_their_names(about, names, expected):
+    first, last = about
+    assert were_trained_on({'first': first, 'last': last}, names) == [bool(x) for x in expected]
+
+
+def test_a_prior_belongs_to_weights_and_images(images, here, capsys):
+    options = ['--data_root', str(images), *SMALL]
+    program.main(['train', '--n_epochs', '1', *options])
+
+    def fitted(*arguments):
+        capsys.readouterr()
+        program.main(['generate', '--prior', 'gaussian', '--device', 'cpu', *arguments])
+        return 'fitting the prior' in capsys.readouterr().out
+
+    assert fitted()
+    assert not fitted()
+    assert not fitted('--data_root', str(images))           # the same ones, named
+    (here / 'mine').mkdir()
+    for i in range(5):
+        make_image(20 + i).save(here / 'mine' / f'{i}.png')
+    assert fitted('--data_root', 'mine')
+    assert not fitted('--data_root', 'mine')
+    assert fitted()
+    images.rename(here / 'gone')
+    assert not fitted()                                     # for which no image is opened
+
+
+def test_the_same_faces_alone_and_in_company(trained, here):
+    def pictures(*actions):
+        program.main([*actions, '--device', 'cpu'])
+        return {name: (here / 'work_dirs' / name).read_bytes()
+                for name in os.listdir('work_dirs')
+                if name.endswith(('.jpg', '.gif')) and name != 'tmp.jpg'}
+
+    every = pictures('reconstruct', 'generate', 'interpolate', 'traverse')
+    for action in ('traverse', 'interpolate', 'generate', 'reconstruct'):
+        os.remove(here / f'work_dirs/{action}.jpg')
+        assert pictures(action) == every
+
+
+def test_traverse_alone_draws_the_faces_of_the_seed(here):
+    def picture(*actions):
+        program.main([*actions, '--device', 'cpu'])
+        return (here / 'work_dirs/traverse.jpg').read_bytes()
+
+    assert picture('interpolate', 'traverse') == picture('traverse')
+    assert picture('traverse', '--seed', '1') != picture('traverse')
+
+
+@pytest.mark.parametrize('options, words', [
+    (['--n_images', '2', '--held_out', '0.9'], 'no image is left to train on: 2 of 2 are held out'),
+    (['--hiddens', '4,4,4,4,4,4', '--batch_size', '1'], 'cannot be normalised by a model of 6'),
+    (['--hiddens', '4,4,4,4,4,4', '--n_images', '1'], 'cannot be normalised by a model of 6'),
+])
+def test_what_cannot_be_trained_on_is_refused_before_training(images, here, options, words):
+    with pytest.raises(UserError, match=words):
+        program.main(['train', '--data_root', str(images), *options])
+    assert not (here / 'work_dirs').exists()
+    assert not (here / 'dldemos').exists()
+
+
+@pytest.mark.parametrize('options', [
+    ['--n_images', '1'], ['--n_images', '9', '--hiddens', '4,4,4,4,4,4', '--batch_size', '7'],
+    ['--seed', '99999999999999'], ['--seed', str(2**63 - 1)]])
+def test_what_can_be_trained_on_is(images, here, options):
+    program.main(['train', 'reconstruct', '--data_root', str(images), '--n_epochs', '1',
+                  '--hiddens', '4,8', '--latent_dim', '8', *options])
+    assert (here / 'work_dirs/reconstruct.jpg').exists()
+
+
+def test_too_short_a_run_is_told_with_the_steps_that_do(images, here, capsys):
+    program.main(['train', '--data_root', str(images), '--n_epochs', '2', '--batch_size', '3',
+                  *SMALL])
+    assert '6 steps of training are too few to show faces: about 500 do, with --n_epochs 167' in (
+        capsys.readouterr().out)
+
+
+@pytest.mark.parametrize('encoding', ['ascii', 'gbk', 'utf-8'])
+def test_a_name_that_cannot_be_printed_is_printed_with_escapes(images, here, encoding):
+    root = os.fsdecode(b'bilder \xff\n\xe9 \xe4\xba\xba')
+    images.rename(root)
+    os.rename(os.path.join(root, '000001.jpg'), os.fsencode(root) + b'/\xfe \xe8\x84\xb8.jpg')
+    environment = {'PYTHONIOENCODING': encoding}
+    done = run_module('dldemos.VAE.main', 'train', 'reconstruct', 'generate', '--data_root', root,
+                      '--n_epochs', 1, *SMALL, cwd=here, environment=environment)
+    assert done.returncode == 0, done.stderr
+    assert r'data_root=bilder \udcff\n' in done.stdout
+    (here / root / '000002.jpg').write_bytes(b'no image')
+    done = run_module('dldemos.VAE.main', 'reconstruct', cwd=here, environment=environment)
+    assert done.returncode == 2
+    assert done.stderr.startswith('error: 1 of 10 images in bilder')
+    assert done.stderr.count('\n') == 1
+    assert 'Traceback' not in done.stderr
+
+
+def test_a_reader_that_has_read_enough_is_no_traceback(here):
+    done = subprocess.run(f'{sys.executable} -m dldemos.VAE.main --help | head -1', shell=True,
+                          cwd=here, env={**os.environ, 'PYTHONPATH': str(REPOSITORY)},
+                          capture_output=True, text=True)
+    assert done.stdout.startswith('usage:')
+    assert 'Traceback' not in done.stderr and 'Exception' not in done.stderr
+
+
+def test_more_faces_than_a_picture_holds(here, capsys, monkeypatch):
+    monkeypatch.setattr(program, 'most_images', lambda side: 100)
+    drawn = []
+    grid = program.grid
+    monkeypatch.setattr(program, 'grid', lambda faces: drawn.append(len(faces)) or grid(faces))
+    program.main(['generate', '--n_samples', '260', '--device', 'cpu'])
+    assert drawn == [100]
+    assert 'a picture holds 100 faces: these are the first of 260' in capsys.readouterr().out
+    program.main(['generate', '--n_samples', '90', '--device', 'cpu'])
+    assert drawn == [100, 90]
+
+
+def test_settings_edited_in_a_notebook_are_those_of_the_functions(images, here, monkeypatch):
+    monkeypatch.setattr(program, 'n_epochs', 2)
+    monkeypatch.setattr(program, 'ckpt_path', 'mine.pth')
+    model = VAE((4, 8), 3)
+    program.train('cpu', get_dataloader(images), model)
+    assert record('mine.json')['epochs'] == 2
+    program.train('cpu', get_dataloader(images), model, n_epochs=1)      # a keyword overrides
+    assert record('mine.json')['epochs'] == 1
+    monkeypatch.setattr(program, 'n_samples', 5)
+    picture = program.generate('cpu', model)
+    assert picture.size == program.grid(torch.zeros(5, 3, 64, 64)).size
+    monkeypatch.setattr(program, 'kl_weight', 0.5)
+    y, mean, logvar = torch.rand(2, 3, 8, 8), torch.randn(2, 4), torch.zeros(2, 4)
+    assert program.loss_fn(y, y, mean, logvar) == program.loss_fn(y, y, mean, logvar, 0.5)
+    with pytest.raises(TypeError, match='no setting n_epoch'):
+        program.train('cpu', get_dataloader(images), model, n_epoch=1)
+
+
+def test_drawing_functions_return_their_picture(images, here):
+    model, loader = VAE((4, 8), 3), get_dataloader(images)
+    for picture in (program.reconstruct('cpu', loader, model), program.generate('cpu', model),
+                    interpolate('cpu', model), traverse('cpu', model)):
+        assert picture.width > 200
