@@ -129,7 +129,7 @@ def train(device, dataloader, model, held_out=None, settings=None, **changes):
         rows = run.start()
         step_loss = compile_loss(loss_terms, network, dataloader, device, settings.n_epochs,
                                  settings.compile)
-        log.print_header(rows, settings.n_epochs, len(dataloader))
+        log.print_header(rows, settings, len(dataloader))
         start = time.time() - (rows[-1]['seconds'] if rows else 0)
         for epoch in range(len(rows) + 1, settings.n_epochs + 1):
             row = train_epoch(device, dataloader, network, step_loss, optimizer, schedule,

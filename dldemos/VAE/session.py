@@ -24,7 +24,7 @@ from dldemos.VAE.training.checkpoint import (
     read_record,
     weights_file,
 )
-from dldemos.VAE.training.log import TOO_FEW_STEPS
+from dldemos.VAE.training.log import ENOUGH_STEPS
 
 N_FACES = 64                   # images that walks and attributes look at
 
@@ -85,13 +85,15 @@ class Session:
     def about_weights(self):
         """A line on the weights in use: what they were trained on, and what else there is."""
         images, steps = self.record.get('trained_on'), self.record.get('steps', 0)
+        name = 'pretrained' if is_bundled(self.weights) else self.weights
         if images is None:
-            line = f'weights: {self.weights}; nothing is known of what they were trained on'
+            line = f'weights: {name}; nothing is known of what they were trained on'
         else:
-            line = (f'weights: {self.weights}, trained for {steps:,} steps on '
+            line = (f'weights: {name}, trained for {steps:,} step{"s" * (steps != 1)} on '
                     f'{images["n_images"]:,} images of {images.get("root", "another dataset")}')
-            if steps < TOO_FEW_STEPS:
-                line += f', too few to show faces (about {TOO_FEW_STEPS} do)'
+            enough = ENOUGH_STEPS.get(self.record.get('settings', {}).get('optimizer'), 0)
+            if steps < enough:
+                line += f', too few to show faces (about {enough} do)'
         return line if is_bundled(self.weights) else (
             line + '; --ckpt_path pretrained takes the bundled ones instead')
 

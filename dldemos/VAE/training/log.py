@@ -13,7 +13,7 @@ from dldemos.VAE.training import processes
 COLUMNS = ('epoch', 'loss', 'reconstruction', 'kl', 'held_out_loss', 'held_out_reconstruction',
            'held_out_kl', 'kl_weight', 'lr', 'images_per_second', 'seconds')
 SAMPLES = Path('work_dirs/samples')
-TOO_FEW_STEPS = 500          # of training: with fewer, what is drawn is no face yet
+ENOUGH_STEPS = {'adam': 500, 'muon': 300}    # with fewer, what is drawn is no face yet
 
 
 def named_losses(values, prefix=''):
@@ -21,15 +21,16 @@ def named_losses(values, prefix=''):
     return dict(zip([f'{prefix}loss', f'{prefix}reconstruction', f'{prefix}kl'], values))
 
 
-def print_header(rows, n_epochs, n_steps):
+def print_header(rows, settings, n_steps):
     """Print the names of the columns, where epochs are left to do; n_steps: of an epoch.
 
     Before them comes a line where a new run is too short to show faces.
     """
-    if not rows and n_epochs * n_steps < TOO_FEW_STEPS:
-        print(f'{n_epochs * n_steps:,} steps of training are too few to show faces: about '
-              f'{TOO_FEW_STEPS:,} do, with --n_epochs {math.ceil(TOO_FEW_STEPS / n_steps)} here')
-    if len(rows) < n_epochs:
+    enough = ENOUGH_STEPS[settings.optimizer]
+    if not rows and settings.n_epochs * n_steps < enough:
+        print(f'{settings.n_epochs * n_steps:,} steps of training are too few to show faces: about '
+              f'{enough:,} do, with --n_epochs {math.ceil(enough / n_steps)} here')
+    if len(rows) < settings.n_epochs:
         print('  epoch      loss     recon       KL  held-out  images/s   time')
 
 
