@@ -82,6 +82,41 @@ def test_attributes_that_are_not_known_are_refused(tmp_path):
         read_attributes(tmp_path / 'images', ['000001.jpg'])
 
 
+def test_a_list_with_blank_lines_is_read(tmp_path):
+    (tmp_path / 'list_attr_celeba.txt').write_text('\n' + LIST.replace('\n', '\n\n') + '  \n')
+    found = read_attributes(tmp_path, ['000002.jpg'])
+    assert {name: values.tolist() for name, values in found.items()} == {
+        'Bald': [True], 'Eyeglasses': [False], 'Smiling': [False]}
+
+
+@pytest.mark.parametrize('text, line', [
+    ('', ''), ('3\n', ''), (LIST.replace('000002.jpg  1 -1 -1', '000002.jpg  1 -1'), ', line 4,'),
+    (LIST.replace('000002.jpg  1 -1 -1', '000002.jpg  1 -1 -1 1'), ', line 4,'),
+    (LIST.replace('000002.jpg  1', '000002.jpg  yes'), ', line 4,'),
+    (LIST.replace('000003.jpg -1 -1  1', '000003.jpg'), ', line 5,')])
+def test_a_ragged_list_is_refused_in_a_sentence(tmp_path, text, line):
+    (tmp_path / 'list_attr_celeba.txt').write_text(text)
+    with pytest.raises(UserError, match=f'celeba.txt{line} is not laid out as'):
+        read_attributes(tmp_path, ['000001.jpg'])
+
+
+def test_images_stand_beside_the_decoded_ends(here, monkeypatch, capsys):
+    drawn = []
+    rows_of = walks.labelled_rows
+    monkeypatch.setattr(walks, 'labelled_rows', lambda rows, columns: drawn.append(rows) or
+                        rows_of(rows, columns))
+    images = torch.rand(3, 3, 64, 64)
+    walks.interpolate('cpu', small_vae(), images, n_rows=2, n_steps=4)
+    assert 'a walk needs two faces, and there are 3' in capsys.readouterr().out
+    (label, faces), *random_walks = drawn[0]
+    assert label == 'two faces' and len(random_walks) == 2
+    assert torch.equal(faces[[0, -1]], images[:2])
+    assert len(faces) == 6
+    walks.interpolate('cpu', small_vae(), images[:1], n_rows=2, n_steps=4)
+    assert 'there is 1: the last one is left out' in capsys.readouterr().out
+    assert [label for label, _ in drawn[1]] == ['two random codes'] * 2
+
+
 def test_directions_are_differences_of_means():
     has = torch.arange(100) % 4 == 0
     mean = torch.randn(100, 5, generator=torch.Generator().manual_seed(0))
@@ -96,17 +131,17 @@ def test_directions_are_differences_of_means():
 
 def test_traverse_takes_the_dimensions_with_most_information(here, monkeypatch):
     model = small_vae()
-    seen = {}
-    monkeypatch.setattr(walks, 'labelled_rows', lambda rows, columns: seen.update(rows=rows) or
+    drawn = {}
+    monkeypatch.setattr(walks, 'labelled_rows', lambda rows, columns: drawn.update(rows=rows) or
                         Image.new('RGB', (8, 8)))
     images = torch.rand(20, 3, 64, 64)
     walks.traverse('cpu', model, images, n_dimensions=3, n_steps=5)
     kl = kl_per_dimension(*model.encode(images)).mean(0)
     best = kl.argsort(descending=True)[:3].tolist()
-    assert [label.split(':')[0] for label, _ in seen['rows']] == [f'dimension {d}' for d in best]
+    assert [label.split(':')[0] for label, _ in drawn['rows']] == [f'dimension {d}' for d in best]
     code = model.encode(images)[0][0].clone()
     code[best[0]] = -3
-    torch.testing.assert_close(seen['rows'][0][1][0], model.decode(code.unsqueeze(0))[0],
+    torch.testing.assert_close(drawn['rows'][0][1][0], model.decode(code.unsqueeze(0))[0],
                                atol=1e-5, rtol=1e-4)
 
 

@@ -93,13 +93,13 @@ def test_weights_that_broke_in_the_last_step_are_not_saved(images, here):
 
 
 def test_reconstruct_decodes_the_mean(images, here, monkeypatch):
-    seen = {}
-    monkeypatch.setattr(program, 'pairs', lambda a, b: seen.update(a=a, b=b) or [('x', a)])
+    drawn = {}
+    monkeypatch.setattr(program, 'pairs', lambda a, b: drawn.update(a=a, b=b) or [('x', a)])
     model = small_vae()
     program.reconstruct('cpu', get_dataloader(images, batch_size=4), model, n_images=6)
-    assert seen['a'].shape == (6, 3, 64, 64)
+    assert drawn['a'].shape == (6, 3, 64, 64)
     model.eval()
-    torch.testing.assert_close(seen['b'], model.decode(model.encode(seen['a'])[0]))
+    torch.testing.assert_close(drawn['b'], model.decode(model.encode(drawn['a'])[0]))
 
 
 def test_each_action_writes_its_own_picture(images, here):

@@ -35,14 +35,14 @@ def trained(images, here, capsys):
 @pytest.fixture
 def looked_at(monkeypatch):
     """The number of images that `evaluate` was called with, each time."""
-    seen = []
+    counts = []
 
     def evaluate(device, model, dataloader, *rest):
         """Take the place of evaluate."""
-        seen.append(len(dataloader.dataset))
+        counts.append(len(dataloader.dataset))
 
     monkeypatch.setitem(program.ACTIONS, 'evaluate', (evaluate, *program.ACTIONS['evaluate'][1:]))
-    return seen
+    return counts
 
 
 def test_weights_come_with_a_record(trained):

@@ -441,10 +441,10 @@ main.checkpoint.save_weights = counted
 leave = main.processes.leave_processes
 def check():
     for value in model_of_this_process.parameters():
-        all_of_them = processes.collect(value.detach())
+        all_of_them = processes.all_gather(value.detach())
         assert all(torch.equal(value, other) for other in all_of_them)
     print('equal weights', flush=True)
-    assert processes.collect(len(saved)) == [3, 0], saved
+    assert processes.all_gather(len(saved)) == [3, 0], saved
     return leave()
 main.processes.leave_processes = check
 share = main.processes.share
@@ -478,7 +478,7 @@ def test_two_processes_train_one_model(images, here):
 
 
 def test_one_process_needs_no_torchrun():
-    assert (processes.rank(), processes.n_processes(), processes.is_first()) == (0, 1, True)
-    assert processes.collect('x') == ['x']
-    with processes.first_process_first():
+    assert (processes.rank(), processes.n_processes(), processes.is_rank_0()) == (0, 1, True)
+    assert processes.all_gather('x') == ['x']
+    with processes.rank_0_first():
         pass

@@ -1,12 +1,12 @@
-"""The article's claims, tried: small trainings, and a picture or a figure for each claim.
+"""The article's claims, tried: small trainings, and a picture and metrics for each claim.
 
     python -m dldemos.VAE.article
     python -m dldemos.VAE.article --data_root data/celebA/img_align_celeba
 
 writes work_dirs/article/report.md and its pictures in two minutes or so. What the report says
-comes from the run, also where a claim was not borne out.
+comes from the run, also where a claim was not borne out, or could not be decided.
 """
-import argparse
+import math
 import sys
 from pathlib import Path
 
@@ -15,62 +15,122 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw
 from tqdm import tqdm
 
-from dldemos.VAE.images.grids import framed, labelled_rows
+from dldemos.VAE.images.grids import framed, labelled_rows, write
+from dldemos.VAE.latent.elbo import kl_divergence
 from dldemos.VAE.latent.metrics import sliced_wasserstein
-from dldemos.VAE.latent.walks import kl_per_dimension, lerp
+from dldemos.VAE.latent.walks import lerp
 from dldemos.VAE.load_celebA import CelebADataset, batches, find_images
 from dldemos.VAE.model import VAE
-from dldemos.VAE.support.errors import exit_status
-from dldemos.VAE.support.files import atomic_write
+from dldemos.VAE.support.errors import UserError, exit_status
+from dldemos.VAE.support.files import atomic_write, printable
+from dldemos.VAE.support.settings import Parser, read_settings, read_value
 from dldemos.VAE.training.muon import Muon
 from dldemos.VAE.training.speed import keep_freed_memory
 
+MAIN = Path(__file__).with_name('main.py')     # its settings are read, it is not imported
 FOLDER = Path('work_dirs/article')
 N_FEW, N_MORE, N_HELD_OUT = 100, 1000, 300     # images: to overfit, for the sweep, held out
-FEW_EPOCHS, SWEEP_EPOCHS, NAN_STEPS = 60, 5, 50
+LEAST_IMAGES = 80                              # with which the trials still work
+FEW_STEPS, SWEEP_STEPS, NAN_STEPS = 300, 250, 50
 BATCH_SIZE, LR = 20, 0.005
-KL_WEIGHT = 0.00025
-SWEEP = (0.0, 0.00003, 0.00025, 0.0025, 0.025)
+SWEEP = (0, 0.1, 1, 10, 100)                   # multiples of main.py's kl_weight
+LEARNED = 0.7            # error of a model that has learned: below this share of the mean image's
+COLLAPSED = 1.5          # the same where a large kl_weight may leave nothing but the mean image
 
 
-def fit(model, images, n_epochs, kl_weight, name, noise=True):
-    """Train on images (N, 3, 64, 64); without noise and with kl_weight 0, an autoencoder."""
+def fit(images, n_steps, kl_weight, name, noise=True):
+    """A VAE trained on images (N, 3, 64, 64); without noise and with kl_weight 0, an autoencoder.
+
+    All of them start from the same random weights and take the images in the same order.
+    """
     torch.manual_seed(0)
+    model = VAE().train()
     optimizer = Muon(model, LR, (0.9, 0.99))
-    n_steps = n_epochs * (len(images) // BATCH_SIZE)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min(1, 2 * (step + 1) / n_steps, 2 * (1 - step / n_steps)))
-    model.train()
-    for _ in tqdm(range(n_epochs), desc=name, leave=False, disable=None):
-        for chosen in torch.randperm(len(images)).split(BATCH_SIZE)[:n_steps // n_epochs]:
-            x = images[chosen]
-            mean, logvar = model.encode(x)
-            code = model.reparameterize(mean, logvar) if noise else mean
-            kl = kl_per_dimension(mean, logvar).sum()
-            loss = F.mse_loss(model.decode(code), x) + kl_weight * kl
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
+    for chosen in tqdm(shuffled(len(images), n_steps), name, n_steps, leave=False, disable=None):
+        x = images[chosen]
+        mean, logvar = model.encode(x)
+        code = model.reparameterize(mean, logvar) if noise else mean
+        loss = F.mse_loss(model.decode(code), x) + kl_weight * kl_divergence(mean, logvar).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
     return model.eval()
+
+
+def shuffled(n_images, n_steps):
+    """The indices of n_steps batches: passes over all images, each in another order.
+
+    The batches of a pass have BATCH_SIZE images or, to be of even size, a few less.
+    """
+    generator = torch.Generator().manual_seed(0)
+    n_batches = math.ceil(n_images / BATCH_SIZE)
+    for step in range(n_steps):
+        if step % n_batches == 0:
+            order = torch.randperm(n_images, generator=generator).tensor_split(n_batches)
+        yield order[step % n_batches]
 
 
 @torch.no_grad()
 def reconstructed(model, images):
+    """What the decoder makes of the means of the images' latent codes."""
     return model.decode(model.encode(images)[0]).clamp(0, 1)
 
 
 @torch.no_grad()
 def random_faces(model, n):
+    """n faces decoded from random latent codes, the same ones for every model."""
     code = torch.randn(n, model.latent_dim, generator=torch.Generator().manual_seed(1))
     return model.decode(code).clamp(0, 1)
 
 
 @torch.no_grad()
 def halfway(model, images):
-    """Faces decoded from the middles between the codes of neighbours in `images`."""
+    """Faces decoded from the middles between the latent codes of neighbours in `images`."""
     mean, _ = model.encode(images)
     return model.decode((mean + mean.roll(1, 0)) / 2).clamp(0, 1)
+
+
+def error(model, images):
+    """The mean squared error of the reconstructions."""
+    return F.mse_loss(reconstructed(model, images), images).item()
+
+
+def ratio(a, b):
+    return a / b if b else math.nan
+
+
+def not_learned(models, training, most=LEARNED):
+    """Why nothing can be said of models {name: model}; None if all have learned their images.
+
+    Args:
+        most: what the error of a model must stay below, in multiples of the baseline: the
+            error of the mean training image.
+    """
+    baseline = F.mse_loss(training.mean(0).expand_as(training), training).item()
+    for name, model in models.items():
+        reached = error(model, training)
+        if not reached < most * baseline:                # not so with NaN either
+            return (f'a model did not learn its training images (mean squared error: {name} '
+                    f'{reached:.4f}, their mean image {baseline:.4f}).')
+    return None
+
+
+def verdict(holds, metrics, doubt=None):
+    """What the run says of a claim.
+
+    Args:
+        holds: whether the claim agrees with the metrics.
+        metrics: the numbers that it was read from; unless all are finite, they say nothing.
+        doubt: why nothing can be said, or None; see not_learned.
+    """
+    if not doubt and not all(map(math.isfinite, metrics)):
+        doubt = 'not every metric is a finite number.'
+    if doubt:
+        return f'Not decided: {doubt}'
+    return 'Borne out.' if holds else 'NOT borne out by this run.'
 
 
 def save(picture, name):
@@ -78,117 +138,174 @@ def save(picture, name):
         picture.save(file, 'JPEG', quality=92)
 
 
-def verdict(holds):
-    return 'Borne out.' if holds else 'NOT borne out by this run.'
+def table(*rows):
+    """A Markdown table; the first row is its head."""
+    head, *body = ['|' + '|'.join(f' {cell} ' if cell else ' ' for cell in row) + '|\n'
+                   for row in rows]
+    return head + '| ' + ' | '.join('---' for _ in rows[0]) + ' |\n' + ''.join(body)
 
 
-def overfitting(ae, vae, seen, unseen):
+def overfitting(models, training, held_out, doubt):
     """An autoencoder overfits, a VAE does not: reconstruction of training and other images."""
-    error = {(name, part): F.mse_loss(reconstructed(model, images), images).item()
-             for name, model in (('AE', ae), ('VAE', vae))
-             for part, images in (('training', seen), ('held out', unseen))}
-    save(labelled_rows([(label, images[:10]) for label, images in (
-        ('training', seen), ('AE', reconstructed(ae, seen[:10])),
-        ('VAE', reconstructed(vae, seen[:10])), ('held out', unseen),
-        ('AE', reconstructed(ae, unseen[:10])), ('VAE', reconstructed(vae, unseen[:10])))]),
-        'overfitting.jpg')
-    gap = {name: error[name, 'held out'] / error[name, 'training'] for name in ('AE', 'VAE')}
-    rows = ''.join(f'| {name} | {error[name, "training"]:.4f} | {error[name, "held out"]:.4f} | '
-                   f'{gap[name]:.2f} |\n' for name in ('AE', 'VAE'))
+    draw_overfitting(models, training[:10], held_out[:10])
+    rows, gap = [], {}
+    for name, model in models.items():
+        learned, other = error(model, training), error(model, held_out)
+        gap[name] = ratio(other, learned)
+        rows.append((name, f'{learned:.4f}', f'{other:.4f}', f'{gap[name]:.2f}'))
     return ('## An autoencoder overfits, a VAE does so less\n\n'
-            f'Both were trained on the same {len(seen)} images for {FEW_EPOCHS} epochs. Mean '
-            f'squared error:\n\n| | training | held out | ratio |\n| --- | --- | --- | --- |\n'
-            f'{rows}\n{verdict(gap["AE"] > gap["VAE"])}\n\n![reconstructions](overfitting.jpg)\n')
+            f'Both were trained on the same {len(training)} images for {FEW_STEPS} steps. Mean '
+            f'squared error:\n\n{table(("", "training", "held out", "ratio"), *rows)}\n'
+            f'{verdict(gap["AE"] > gap["VAE"], gap.values(), doubt)}\n\n'
+            '![reconstructions](overfitting.jpg)\n')
 
 
-def between(ae, vae, unseen):
-    """Codes between codes mean faces."""
+def draw_overfitting(models, training, held_out):
     rows = []
-    for name, model in (('AE', ae), ('VAE', vae)):
-        with torch.no_grad():
-            mean, _ = model.encode(unseen[:6])
-            for a, b in zip(mean[0::2], mean[1::2]):
-                rows.append((name, framed(model.decode(lerp(a, b, 10)), (0, -1))))
-    save(labelled_rows(rows), 'interpolation.jpg')
-    distance = {(name, place): sliced_wasserstein(images_of(model, unseen), unseen)
-                for name, model in (('AE', ae), ('VAE', vae))
-                for place, images_of in (('ends', reconstructed), ('middles', halfway))}
-    loss = {name: distance[name, 'middles'] / distance[name, 'ends'] for name in ('AE', 'VAE')}
-    table = ''.join(f'| {name} | {distance[name, "ends"]:.0f} | {distance[name, "middles"]:.0f} | '
-                    f'{loss[name]:.2f} |\n' for name in ('AE', 'VAE'))
+    for label, images in (('training', training), ('held out', held_out)):
+        rows.append((label, images))
+        rows += [(name, reconstructed(model, images)) for name, model in models.items()]
+    save(labelled_rows(rows), 'overfitting.jpg')
+
+
+def between(models, held_out, doubt):
+    """Interpolation: latent codes between latent codes mean faces."""
+    draw_interpolation(models, held_out[:6])
+    rows, loss = [], {}
+    for name, model in models.items():
+        ends = sliced_wasserstein(reconstructed(model, held_out), held_out)
+        middles = sliced_wasserstein(halfway(model, held_out), held_out)
+        loss[name] = ratio(middles, ends)
+        rows.append((name, f'{ends:.0f}', f'{middles:.0f}', f'{loss[name]:.2f}'))
     return ('## Codes between codes\n\nBetween the codes of held-out images (framed) the decoder '
-            'is asked for faces that it has never seen. Sliced Wasserstein distance x 1000 to the '
+            'is given codes that it was not trained on. Sliced Wasserstein distance x 1000 to the '
             'held-out images, of what is decoded from their own codes and from the middles '
             'between two of them; less is nearer. Blur counts too, so the ratio says what going '
-            f'between costs.\n\n| | own codes | middles | ratio |\n| --- | --- | --- | --- |\n'
-            f'{table}\n{verdict(loss["VAE"] < loss["AE"])}\n\n'
+            f'between costs.\n\n{table(("", "own codes", "middles", "ratio"), *rows)}\n'
+            f'{verdict(loss["VAE"] < loss["AE"], loss.values(), doubt)}\n\n'
             '![interpolation](interpolation.jpg)\n')
 
 
-def random_codes(ae, vae, unseen):
-    """Codes drawn from N(0, I) mean faces for a VAE, not for an autoencoder."""
-    save(labelled_rows([(name, faces) for name, model in (('AE', ae), ('VAE', vae))
+@torch.no_grad()
+def draw_interpolation(models, images):
+    rows = []
+    for name, model in models.items():
+        mean, _ = model.encode(images)
+        rows += [(name, framed(model.decode(lerp(a, b, 10)), (0, -1)))
+                 for a, b in zip(mean[0::2], mean[1::2])]
+    save(labelled_rows(rows), 'interpolation.jpg')
+
+
+def random_codes(models, held_out, doubt):
+    """Latent codes drawn from N(0, I) mean faces for a VAE, not for an autoencoder."""
+    save(labelled_rows([(name, faces) for name, model in models.items()
                         for faces in random_faces(model, 20).split(10)]), 'random_codes.jpg')
-    distance = {name: sliced_wasserstein(random_faces(model, len(unseen)), unseen)
-                for name, model in (('AE', ae), ('VAE', vae))}
+    distance = {name: sliced_wasserstein(random_faces(model, len(held_out)), held_out)
+                for name, model in models.items()}
     return ('## Random codes\n\nThe same codes of N(0, I), decoded by both. Sliced Wasserstein '
             f'distance x 1000 to held-out images: AE {distance["AE"]:.0f}, VAE '
             f'{distance["VAE"]:.0f}; less is nearer.\n\n'
-            f'{verdict(distance["VAE"] < distance["AE"])}\n\n![random codes](random_codes.jpg)\n')
+            f'{verdict(distance["VAE"] < distance["AE"], distance.values(), doubt)}\n\n'
+            '![random codes](random_codes.jpg)\n')
 
 
 @torch.no_grad()
-def spread(ae, vae, seen):
-    """The codes' spread against the prior."""
-    codes = {'AE': ae.encode(seen)[0], 'VAE': vae.reparameterize(*vae.encode(seen))}
-    size, scale = 260, 20
-    picture = Image.new('RGB', (3 * size, size + 20), 'white')
-    draw = ImageDraw.Draw(picture)
-    clouds = {**codes, 'N(0, I)': torch.randn_like(codes['VAE'])}
-    for i, (name, code) in enumerate(clouds.items()):
-        x, y = size * i + size // 2, size // 2 + 10
-        for radius in (scale, 2 * scale, 3 * scale):
-            draw.ellipse((x - radius, y - radius, x + radius, y + radius), outline='silver')
-        widest = code.var(0).argsort(descending=True)[:2]
-        for a, b in (code[:, widest] * scale).clamp(-size // 2, size // 2).tolist():
-            draw.ellipse((x + a - 1, y + b - 1, x + a + 1, y + b + 1), fill=(30, 90, 200))
-        draw.text((size * i + 6, 4), f'{name}: std {code.std(0).mean():.2f}', fill='black')
-    save(picture, 'codes.jpg')
-    off = {name: abs(code.std(0).mean().log().item()) for name, code in codes.items()}
+def spread(models, training, doubt):
+    """The spread of the latent codes against that of the prior."""
+    ae, vae = models['AE'], models['VAE']
+    codes = {'AE': ae.encode(training)[0], 'VAE': vae.reparameterize(*vae.encode(training))}
+    draw_codes({**codes, 'N(0, I)': torch.randn_like(codes['VAE'])})
+    off = {name: code.std(0).mean().log().abs().item() for name, code in codes.items()}
     return ('## The codes against the prior\n\n'
             + ', '.join(f'{name}: standard deviation {code.std(0).mean():.2f} (of the dimensions, '
                         f'{code.std(0).min():.2f} to {code.std(0).max():.2f})'
                         for name, code in codes.items())
             + '; the prior has 1. The two widest dimensions, with circles at 1, 2 and 3:\n\n'
-            f'{verdict(off["VAE"] < off["AE"])} (The VAE should be nearer to the prior.)\n\n'
-            '![codes](codes.jpg)\n')
+            f'{verdict(off["VAE"] < off["AE"], off.values(), doubt)} (The VAE should be nearer to '
+            'the prior.)\n\n![codes](codes.jpg)\n')
 
 
-def sweep(more, unseen):
+def draw_codes(clouds):
+    """The two widest dimensions of latent codes {name: (N, latent_dim)}."""
+    size, scale = 260, 20
+    picture = Image.new('RGB', (size * len(clouds), size + 20), 'white')
+    draw = ImageDraw.Draw(picture)
+    for i, (name, code) in enumerate(clouds.items()):
+        x, y = size * i + size // 2, size // 2 + 10
+        for radius in (scale, 2 * scale, 3 * scale):
+            draw.ellipse((x - radius, y - radius, x + radius, y + radius), outline='silver')
+        widest = code.var(0).argsort(descending=True)[:2]
+        points = (code[:, widest] * scale).nan_to_num().clamp(-size // 2, size // 2)
+        for a, b in points.tolist():
+            draw.ellipse((x + a - 1, y + b - 1, x + a + 1, y + b + 1), fill=(30, 90, 200))
+        write(draw, (size * i + 6, 4), f'{name}: std {code.std(0).mean():.2f}')
+    save(picture, 'codes.jpg')
+
+
+def sweep(training, held_out, kl_weight):
     """kl_weight balances reconstruction and random faces."""
-    rows, table, errors, kls = [('images', unseen[:12])], '', [], []
-    for weight in SWEEP:
-        model = fit(VAE(), more, SWEEP_EPOCHS, weight, f'kl_weight {weight:g}')
-        with torch.no_grad():
-            mean, logvar = model.encode(unseen)
-            errors.append(F.mse_loss(model.decode(mean), unseen).item())
-            kls.append(kl_per_dimension(mean, logvar).sum().item())
-        distance = sliced_wasserstein(random_faces(model, len(unseen)), unseen)
-        rows.append((f'kl_weight {weight:g}', torch.cat([reconstructed(model, unseen[:6]),
-                                                         random_faces(model, 6)])))
-        table += f'| {weight:g} | {errors[-1]:.4f} | {kls[-1]:.1f} | {distance:.0f} |\n'
-    save(labelled_rows(rows), 'kl_weight.jpg')
+    weights = [multiple * kl_weight for multiple in SWEEP]
+    models = {f'kl_weight {weight:g}': fit(training, SWEEP_STEPS, weight, f'kl_weight {weight:g}')
+              for weight in weights}
+    draw_sweep(models, held_out)
+    errors = [error(model, held_out) for model in models.values()]
+    kls = [mean_kl(model, held_out) for model in models.values()]
+    distances = [sliced_wasserstein(random_faces(model, len(held_out)), held_out)
+                 for model in models.values()]
     holds = errors[0] < errors[-1] and all(a > b for a, b in zip(kls[1:], kls[2:]))
+    small = {name: models[name] for weight, name in zip(weights, models) if weight <= kl_weight}
+    doubt = not_learned(small, training) or not_learned(models, training, COLLAPSED)
+    rows = [(f'{weight:g}', f'{mse:.4f}', f'{kl:.1f}', f'{distance:.0f}')
+            for weight, mse, kl, distance in zip(weights, errors, kls, distances)]
+    head = ('kl_weight', 'error, held out', 'KL, nats', 'SWD x 1000 of random faces')
     return ('## kl_weight is a balance\n\n'
-            f'Trained on {len(more)} images for {SWEEP_EPOCHS} epochs each. Left, six images '
+            f'Trained on {len(training)} images for {SWEEP_STEPS} steps each. Left, six images '
             'reconstructed; right, six random codes. A small weight should give a small error '
-            'and much KL, a large one the reverse.\n\n| kl_weight | error, held out | KL, nats | '
-            f'SWD x 1000 of random faces |\n| --- | --- | --- | --- |\n{table}\n'
-            f'{verdict(holds)}\n\n![sweep](kl_weight.jpg)\n')
+            f'and much KL, a large one the reverse.\n\n{table(head, *rows)}\n'
+            f'{verdict(holds, errors + kls, doubt)}\n\n'
+            '![sweep](kl_weight.jpg)\n')
 
 
-def first_nan(images, variance_of, n_steps):
-    """The first step at which a VAE whose encoder gives the variance itself has no loss."""
+@torch.no_grad()
+def mean_kl(model, images):
+    """The KL divergence of the latent codes, a mean over images, in nats."""
+    return kl_divergence(*model.encode(images)).mean().item()
+
+
+def draw_sweep(models, images):
+    rows = [('images', images[:12])]
+    rows += [(name, torch.cat([reconstructed(model, images[:6]), random_faces(model, 6)]))
+             for name, model in models.items()]
+    save(labelled_rows(rows), 'kl_weight.jpg')
+
+
+def variance_itself(images, kl_weight):
+    """Predicting the variance instead of its logarithm leads to NaN."""
+    tried = {'the linear layer gives the variance': lambda raw: raw,
+             'the variance is cut off at 0 (ReLU)': F.relu,
+             'the variance is kept positive (softplus)': F.softplus,
+             'the logarithm is predicted (the VAE)': torch.exp}
+    steps = {name: first_nan(images, function, NAN_STEPS, kl_weight)
+             for name, function in tried.items()}
+    rows = [(name, f'NaN or infinite at step {step}' if step else
+             f'finite for all {NAN_STEPS} steps') for name, step in steps.items()]
+    itself, *_, logarithm = steps.values()
+    raw = untrained_output(images)
+    draw_variances(raw)
+    return ('## Why the logarithm of the variance\n\nThe loss needs log(variance), and a linear '
+            f'layer gives any number: before training, {(raw < 0).float().mean():.0%} of what it '
+            f'gave for the {len(images)} images was below 0.\n\n'
+            f'{table(("what is predicted", "loss"), *rows)}\n'
+            f'{verdict(itself is not None and logarithm is None, ())}\n\n'
+            '![what an untrained encoder gives](variance.jpg)\n')
+
+
+def first_nan(images, variance_of, n_steps, kl_weight):
+    """The first step at which a VAE with another way to a variance has no finite loss, or None.
+
+    Args:
+        variance_of: a function of what the encoder's linear layer gives.
+    """
     torch.manual_seed(0)
     model = VAE().train()
     optimizer = torch.optim.Adam(model.parameters(), LR, fused=True)
@@ -197,8 +314,8 @@ def first_nan(images, variance_of, n_steps):
         mean, raw = model.encode(x)
         variance = variance_of(raw)
         code = mean + variance.sqrt() * torch.randn_like(mean)
-        kl = -0.5 * (1 + variance.log() - mean**2 - variance).sum(1).mean()
-        loss = F.mse_loss(model.decode(code), x) + KL_WEIGHT * kl
+        kl = kl_divergence(mean, variance.log()).mean()
+        loss = F.mse_loss(model.decode(code), x) + kl_weight * kl
         if not loss.isfinite():
             return step
         optimizer.zero_grad()
@@ -208,14 +325,14 @@ def first_nan(images, variance_of, n_steps):
 
 
 @torch.no_grad()
-def draw_variances(images):
-    """Histograms of what an untrained encoder gives, as the variance and as its logarithm.
-
-    Returns:
-        The share of values below 0, which no variance can be.
-    """
+def untrained_output(images):
+    """What the layer for the log-variance gives before training, (N, latent_dim)."""
     torch.manual_seed(0)
-    _, raw = VAE().train().encode(images)
+    return VAE().train().encode(images)[1]
+
+
+def draw_variances(raw):
+    """Histograms of an untrained encoder's output, as the variance and as its logarithm."""
     width, height, low, high, n_bars = 380, 150, -1.5, 3.0, 90
     picture = Image.new('RGB', (2 * width, height + 40), 'white')
     draw = ImageDraw.Draw(picture)
@@ -228,53 +345,87 @@ def draw_variances(images):
             draw.rectangle((left + i * bar, height + 20 - share * (height - 20),
                             left + (i + 1) * bar - 1, height + 20),
                            fill=(215, 60, 50) if below else (30, 90, 200))
-        draw.text((left, 4), name, fill='black')
+        write(draw, (left, 4), name)
         for tick in (-1, 0, 1, 2, 3):
-            draw.text((left + (tick - low) / (high - low) * (width - 40), height + 31), str(tick),
-                      fill='black', anchor='mm')
+            write(draw, (left + (tick - low) / (high - low) * (width - 40), height + 31),
+                  str(tick), anchor='mm')
     save(picture, 'variance.jpg')
-    return (raw < 0).float().mean().item()
 
 
-def variance_itself(images):
-    """Predicting the variance instead of its logarithm leads to NaN."""
-    tried = {'the linear layer gives the variance': lambda raw: raw,
-             'the variance is cut off at 0 (ReLU)': F.relu,
-             'the variance is kept positive (softplus)': F.softplus,
-             'the logarithm is predicted (the VAE)': torch.exp}
-    steps = {name: first_nan(images, function, NAN_STEPS) for name, function in tried.items()}
-    lines = ''.join(f'| {name} | ' + (f'NaN or infinite at step {step} |\n' if step else
-                                      f'finite for all {NAN_STEPS} steps |\n')
-                    for name, step in steps.items())
-    values = list(steps.values())
-    below = draw_variances(images)
-    return ('## Why the logarithm of the variance\n\nThe loss needs log(variance), and a linear '
-            f'layer gives any number: before training, {below:.0%} of what it gave for the '
-            f'{len(images)} images was below 0.\n\n'
-            f'| what is predicted | loss |\n| --- | --- |\n{lines}\n'
-            f'{verdict(values[0] is not None and values[-1] is None)}\n\n'
-            '![what an untrained encoder gives](variance.jpg)\n')
+def main_kl_weight():
+    """The kl_weight at the top of main.py.
+
+    Raises:
+        UserError: it is no number above 0.
+    """
+    weight = read_value(MAIN, 'kl_weight')
+    if not isinstance(weight, (int, float)) or not 0 < weight < math.inf:
+        raise UserError(f'kl_weight is {weight!r} in main.py, and the report needs a number above '
+                        f'0: write the article\'s there')
+    return weight
+
+
+def check_number(n_images):
+    if n_images < LEAST_IMAGES:
+        raise UserError(f'the report needs at least {LEAST_IMAGES} images to train on and to '
+                        f'judge by, not {n_images}: take more')
+
+
+def read_images(data_root, n_images):
+    """At most as many images as the trials use, (N, 3, 64, 64), and where they come from.
+
+    Raises:
+        UserError: there are fewer than LEAST_IMAGES.
+    """
+    most = N_MORE + N_HELD_OUT
+    n_images = most if n_images is None else min(most, n_images)
+    check_number(n_images)                       # before a large folder is decoded
+    dataset = CelebADataset(find_images(data_root), n_images=n_images)
+    check_number(len(dataset))
+    return torch.cat(list(batches(dataset, 100, shuffle=False))), printable(dataset.root)
+
+
+def split(images):
+    """Images -> few to train on, more of them, and held-out ones."""
+    n_held_out = min(N_HELD_OUT, len(images) // 4)
+    training = images[:-n_held_out]
+    return training[:N_FEW], training[:N_MORE], images[-n_held_out:]
+
+
+def compare(images, kl_weight):
+    """Train all models and try all claims; each claim's section of the report, one by one."""
+    few, more, held_out = split(images)
+    print(f'1/7  autoencoder and VAE on {len(few)} images ...', flush=True)
+    models = {'AE': fit(few, FEW_STEPS, 0.0, 'autoencoder', noise=False),
+              'VAE': fit(few, FEW_STEPS, kl_weight, 'VAE')}
+    doubt = not_learned(models, few)
+    trials = [('reconstruction of training and held-out images',
+               overfitting, models, few, held_out, doubt),
+              ('interpolation between latent codes', between, models, held_out, doubt),
+              ('random latent codes', random_codes, models, held_out, doubt),
+              ('latent codes against the prior', spread, models, few, doubt),
+              (f'{len(SWEEP)} weights of KL on {len(more)} images', sweep, more, held_out,
+               kl_weight),
+              ('the variance and its logarithm', variance_itself, few, kl_weight)]
+    for i, (text, trial, *inputs) in enumerate(trials, 2):
+        print(f'{i}/7  {text} ...', flush=True)
+        yield trial(*inputs)
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(prog='python -m dldemos.VAE.article',
-                                     description=__doc__.splitlines()[0])
-    parser.add_argument('--data_root', help='folder or zip of images; unless given, CelebA if '
-                                            'it is there, else drawn faces')
-    args = parser.parse_args(argv)
+    parser = Parser(prog='python -m dldemos.VAE.article', allow_abbrev=False,
+                    description=__doc__.splitlines()[0])
+    comments = read_settings(MAIN)
+    for option in ('data_root', 'n_images'):
+        parser.add_setting(option, None, comments[option])
+    given = vars(parser.parse(argv))
+    kl_weight = main_kl_weight()
     keep_freed_memory()
-    dataset = CelebADataset(find_images(args.data_root), n_images=N_MORE + N_HELD_OUT)
-    images = torch.cat(list(batches(dataset, 100, shuffle=False)))
-    more, unseen = images[:-N_HELD_OUT], images[-N_HELD_OUT:]
-    few = more[:N_FEW]
-    ae = fit(VAE(), few, FEW_EPOCHS, 0.0, 'autoencoder', noise=False)
-    vae = fit(VAE(), few, FEW_EPOCHS, KL_WEIGHT, 'VAE')
-    sections = [overfitting(ae, vae, few, unseen), between(ae, vae, unseen),
-                random_codes(ae, vae, unseen), spread(ae, vae, few), sweep(more, unseen),
-                variance_itself(few)]
+    images, root = read_images(given.get('data_root'), given.get('n_images'))
+    sections = list(compare(images, kl_weight))
     with atomic_write(FOLDER / 'report.md', 'w') as file:
         file.write('# The claims of the article, tried\n\n'
-                   f'Images: {len(images)} of {dataset.root}.\n\n' + '\n'.join(sections))
+                   f'Images: {len(images)} of {root}.\n\n' + '\n'.join(sections))
     print(f'report: {FOLDER / "report.md"}')
 
 

@@ -134,7 +134,7 @@ def train(device, dataloader, model, held_out=None, settings=None, **changes):
         for epoch in range(len(rows) + 1, settings.n_epochs + 1):
             row = train_epoch(device, dataloader, network, step_loss, optimizer, schedule,
                               settings.kl_weight, epoch)
-            if held_out and processes.is_first():
+            if held_out and processes.is_rank_0():
                 terms = steps.average_terms(loss_terms, device, held_out, model)
                 row |= log.named_losses(terms, 'held_out_')
             rows.append({**row, 'seconds': time.time() - start})
@@ -153,7 +153,7 @@ def train_epoch(device, dataloader, network, step_loss, optimizer, schedule, kl_
     network.train()
     totals = steps.Totals(device, steps_before=(epoch - 1) * len(dataloader))
     start = time.time()
-    bar = tqdm(dataloader, leave=False, disable=None if processes.is_first() else True)
+    bar = tqdm(dataloader, leave=False, disable=None if processes.is_rank_0() else True)
     for step, images in enumerate(bar, 1):
         images = images.to(device, memory_format=torch.channels_last)
         loss, reconstruction, kl = step_loss(network, images)

@@ -120,7 +120,7 @@ class Session:
         if root is None and not is_bundled(self.weights) and Path(
                 trained_on.get('root', '')).exists() and 'root' in trained_on:
             root, crop = trained_on['root'], trained_on['crop']
-        with processes.first_process_first():
+        with processes.rank_0_first():
             dataset = CelebADataset(find_images(root), crop=crop, n_images=settings.n_images,
                                     cache_dir=settings.cache_dir)
         if is_synthetic(dataset.root) != trained_on.get('synthetic', is_synthetic(dataset.root)):

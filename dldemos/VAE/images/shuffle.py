@@ -26,7 +26,7 @@ class ShuffledBatches:
         self.epoch = epoch
 
     def __len__(self):
-        most = -(-self.n_images // self.n_processes)       # images of the first process
+        most = -(-self.n_images // self.n_processes)       # images of rank 0
         return len(in_batches(range(most), self.batch_size))
 
     def smallest(self):
@@ -40,7 +40,7 @@ class ShuffledBatches:
         order = torch.randperm(self.n_images, generator=torch.Generator().manual_seed(seed))
         self.epoch += 1
         parts = in_batches(order.tolist()[self.rank::self.n_processes], self.batch_size)
-        if len(parts) < len(self):                         # an image less than the first process
+        if len(parts) < len(self):                         # an image less than rank 0
             half = len(parts[-1]) // 2
             parts[-1:] = [parts[-1][:half], parts[-1][half:]]
         return iter(parts)

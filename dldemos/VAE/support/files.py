@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and names that any terminal can print."""
+"""Atomic writes (a file is there whole, or as it was), and names that any terminal can print."""
 import os
 import tempfile
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Weights and runs on disk: saved whole or not at all, loaded without running anything in them."""
+"""Weights and runs on disk: atomic writes, and nothing in them is run when they are loaded."""
 import argparse
 import json
 import platform
@@ -25,7 +25,7 @@ def weights_file(name):
 
 
 def is_bundled(path):
-    """Whether a path leads to weights that come with the program."""
+    """Whether a path leads to bundled weights."""
     return Path(path).resolve().parent == BUNDLED_FOLDER.resolve()
 
 
@@ -125,16 +125,16 @@ class Run:
             set_random_state(state['random_states'][processes.rank()], self.device)
             print(f'resuming after epoch {len(state["rows"])} of {self.settings["n_epochs"]}')
             return state['rows']
-        random_states = processes.collect(random_state(self.device))
-        if processes.is_first():
+        random_states = processes.all_gather(random_state(self.device))
+        if processes.is_rank_0():
             set_aside(self.path)
             self.save_state([], random_states)
         return []
 
     def save(self, rows):
         """Save weights, their record and the state of the run, at the end of an epoch."""
-        random_states = processes.collect(random_state(self.device))
-        if processes.is_first():
+        random_states = processes.all_gather(random_state(self.device))
+        if processes.is_rank_0():
             save_weights(self.weights, self.parts['model'], self.record(rows))
             self.save_state(rows, random_states)
 

@@ -44,7 +44,7 @@ def print_row(row, n_epochs):
 
 def show_epoch(rows, n_epochs, model, device):
     """Print the last of `rows`, write log.csv, and draw this epoch's samples."""
-    if not processes.is_first():
+    if not processes.is_rank_0():
         return
     if len(rows) == 1:
         remove_samples()
@@ -55,7 +55,7 @@ def show_epoch(rows, n_epochs, model, device):
 
 def show_run(rows, ckpt_path):
     """Draw the curves of a whole run and the animation of its samples; say where it ended."""
-    if not processes.is_first():
+    if not processes.is_rank_0():
         return
     save_curves(rows)
     join_samples(len(rows))

@@ -1,4 +1,4 @@
-"""Muon: steps of even length in all directions of a weight matrix, so that fewer are needed."""
+"""Muon: orthogonalized updates of weight matrices, of which fewer are needed."""
 import torch
 from torch import nn
 

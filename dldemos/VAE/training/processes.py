@@ -34,7 +34,7 @@ def choose_device(name):
 def join_processes(device):
     """Meet the other processes, if torchrun started any; returns this one's own device.
 
-    The first process speaks for all: the standard output of the others goes nowhere.
+    Rank 0 speaks for all: the standard output of the others goes nowhere.
     """
     global together
     if not distributed.is_torchelastic_launched():
@@ -47,7 +47,7 @@ def join_processes(device):
     distributed.init_process_group('nccl' if device.type == 'cuda' else 'gloo',
                                    timeout=timedelta(hours=12))   # decoding all of CelebA
     together = True
-    if not is_first():
+    if not is_rank_0():
         sys.stdout = open(os.devnull, 'w')                        # noqa: SIM115
     return device
 
@@ -59,7 +59,7 @@ def leave_processes():
     tearing them down, as a thread of theirs waits for the interpreter that it holds.
     """
     global together
-    goes_on = is_first()
+    goes_on = is_rank_0()
     if together:
         distributed.barrier()
         together = False
@@ -90,13 +90,13 @@ def rank():
     return distributed.get_rank() if together else 0
 
 
-def is_first():
+def is_rank_0():
     return rank() == 0
 
 
 @contextmanager
-def first_process_first():
-    """Run the block in each machine's first process, then in the others."""
+def rank_0_first():
+    """Run the block in each machine's local rank 0, then in the others."""
     waits = together and os.environ['LOCAL_RANK'] != '0'
     if waits:
         distributed.barrier()
@@ -112,14 +112,14 @@ def share(model, device):
     return DistributedDataParallel(model, [device.index] if device.type == 'cuda' else None)
 
 
-def add_up(tensor):
+def all_reduce(tensor):
     """The sum of a tensor over all processes, in place."""
     if n_processes() > 1:
         distributed.all_reduce(tensor)
     return tensor
 
 
-def collect(value):
+def all_gather(value):
     """The values of all processes, in the order of their ranks."""
     if n_processes() == 1:
         return [value]

@@ -98,7 +98,7 @@ class Totals:
 
     def averages(self):
         """([loss, reconstruction, KL] per image, number of images), over all processes."""
-        *sums, n_images = processes.add_up(self.sums).tolist()
+        *sums, n_images = processes.all_reduce(self.sums).tolist()
         return [total / n_images for total in sums], n_images
 
     def stop_if_nan(self, model=None):
