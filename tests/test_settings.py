@@ -162,3 +162,11 @@ def test_settings_are_read_when_they_are_asked_for(monkeypatch):
     assert current_settings(program.__file__, vars(program), {'lr': 0.1}).n_epochs == 3
     with pytest.raises(TypeError, match='no setting n_epoch .did you mean n_epochs'):
         current_settings(program.__file__, vars(program), {'n_epoch': 2})
+
+
+def test_the_value_of_a_setting_is_read_without_an_import(tmp_path):
+    file = tmp_path / 'main.py'
+    file.write_text('import nothing_that_is_there\nlr = 0.5   # what\nbeta = 1 / 4\n')
+    assert module.read_value(file, 'lr') == 0.5
+    with pytest.raises(UserError, match='beta is no plain value at the top of main.py'):
+        module.read_value(file, 'beta')

@@ -245,7 +245,7 @@ def draw_codes(clouds):
 def sweep(training, held_out, kl_weight):
     """kl_weight balances reconstruction and random faces."""
     weights = [multiple * kl_weight for multiple in SWEEP]
-    models = {f'kl_weight {weight:g}': fit(training, SWEEP_STEPS, weight, f'kl_weight {weight:g}')
+    models = {label(weight): fit(training, SWEEP_STEPS, weight, label(weight))
               for weight in weights}
     draw_sweep(models, held_out)
     errors = [error(model, held_out) for model in models.values()]
@@ -255,7 +255,7 @@ def sweep(training, held_out, kl_weight):
     holds = errors[0] < errors[-1] and all(a > b for a, b in zip(kls[1:], kls[2:]))
     small = {name: models[name] for weight, name in zip(weights, models) if weight <= kl_weight}
     doubt = not_learned(small, training) or not_learned(models, training, COLLAPSED)
-    rows = [(f'{weight:g}', f'{mse:.4f}', f'{kl:.1f}', f'{distance:.0f}')
+    rows = [(label(weight).split()[1], f'{mse:.4f}', f'{kl:.1f}', f'{distance:.0f}')
             for weight, mse, kl, distance in zip(weights, errors, kls, distances)]
     head = ('kl_weight', 'error, held out', 'KL, nats', 'SWD x 1000 of random faces')
     return ('## kl_weight is a balance\n\n'
@@ -264,6 +264,11 @@ def sweep(training, held_out, kl_weight):
             f'and much KL, a large one the reverse.\n\n{table(head, *rows)}\n'
             f'{verdict(holds, errors + kls, doubt)}\n\n'
             '![sweep](kl_weight.jpg)\n')
+
+
+def label(weight):
+    """'kl_weight 0.000025': the number without an exponent."""
+    return f'kl_weight {weight:.12f}'.rstrip('0').rstrip('.') if weight else 'kl_weight 0'
 
 
 @torch.no_grad()

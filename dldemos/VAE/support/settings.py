@@ -145,9 +145,17 @@ def read_settings(path):
 
 
 def read_value(path, option):
-    """The value of a setting of a Python file that is not imported."""
+    """The value of a setting of a Python file that is not imported.
+
+    Raises:
+        UserError: it is no plain value.
+    """
     source = Path(path).read_text(encoding='utf-8')
-    return ast.literal_eval(dict(assignments(source))[option].value)
+    try:
+        return ast.literal_eval(dict(assignments(source))[option].value)
+    except ValueError as error:
+        raise UserError(f'{option} is no plain value at the top of {Path(path).name}: write it '
+                        f'there as a number or a word') from error
 
 
 def assignments(source):
