@@ -22,13 +22,13 @@ from dldemos.VAE.latent.walks import lerp
 from dldemos.VAE.load_celebA import CelebADataset, batches, find_images
 from dldemos.VAE.model import VAE
 from dldemos.VAE.support.errors import UserError, exit_status
-from dldemos.VAE.support.files import atomic_write, printable
+from dldemos.VAE.support.files import WORK_DIR, atomic_write, printable
 from dldemos.VAE.support.settings import Parser, read_settings, read_value
 from dldemos.VAE.training.muon import Muon
 from dldemos.VAE.training.speed import keep_freed_memory
 
 MAIN = Path(__file__).with_name('main.py')     # its settings are read, it is not imported
-FOLDER = Path('work_dirs/article')
+FOLDER = Path(WORK_DIR) / 'article'
 N_FEW, N_MORE, N_HELD_OUT = 100, 1000, 300     # images: to overfit, for the sweep, held out
 LEAST_IMAGES = 80                              # with which the trials still work
 FEW_STEPS, SWEEP_STEPS, NAN_STEPS = 300, 250, 50

@@ -16,6 +16,7 @@ from dldemos.VAE.images.grids import grid, save_picture
 from dldemos.VAE.images.shuffle import ShuffledBatches
 from dldemos.VAE.images.synthetic import draw_sample_faces
 from dldemos.VAE.support.errors import UserError, exit_status
+from dldemos.VAE.support.files import WORK_DIR
 
 CELEBA_ROOT = 'data/celebA/img_align_celeba'
 CELEBA_SIZE, CELEBA_TEST_START = 202599, 182637    # its test split: 182638.jpg to the end
@@ -148,7 +149,7 @@ def main():
     dataloader = get_dataloader(find_images())
     batch = next(iter(dataloader))
     print(tuple(batch.shape))
-    save_picture(grid(batch, columns=4), 'work_dirs/tmp.jpg')
+    save_picture(grid(batch, columns=4), f'{WORK_DIR}/tmp.jpg')
 
 
 if __name__ == '__main__':

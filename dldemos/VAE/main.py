@@ -16,7 +16,7 @@ from dldemos.VAE.images.described import describe
 from dldemos.VAE.images.grids import grid, labelled_rows, most_images, pairs, save_picture, to_bytes
 from dldemos.VAE.latent.attributes import draw_attributes
 from dldemos.VAE.latent.codes import decode_batches, first_images
-from dldemos.VAE.latent.elbo import calibrated_kl_weight, kl_divergence
+from dldemos.VAE.latent.elbo import calibrated_kl_weight, kl_divergence, meaning_of
 from dldemos.VAE.latent.metrics import evaluate
 from dldemos.VAE.latent.walks import interpolate, traverse
 from dldemos.VAE.session import Session
@@ -41,6 +41,7 @@ mirror = False                      # flip half of the images horizontally, othe
 # Model
 hiddens = (16, 32, 64, 128, 256)    # channels after each stage of the encoder
 latent_dim = 128                    # length of a latent code
+image_size = 64                     # pixels of a side; every stage halves it
 init = None                         # weights to start from: a file, or pretrained; None: random
 
 # Data and pictures
@@ -53,11 +54,12 @@ n_samples = 64                      # faces that generate draws
 prior = 'normal'                    # of random codes: N(0, I); gaussian, flow: fitted to images
 
 # Run
+work_dir = 'work_dirs'              # folder of an experiment; another one has its weights too
 seed = 0                            # of everything random: same seed, same run
 device = 'auto'                     # auto: CUDA, Apple's MPS ..., else cpu; or cuda:1 ...
 compile = 'auto'                    # on, off; auto: where a run is long enough to gain by it
 resume = False                      # resume the unfinished run in run_path
-run_path = 'work_dirs/run.pth'      # file of the whole state of a run
+run_path = None                     # state of the run to resume; None: run.pth in work_dir
 ckpt_path = 'dldemos/VAE/model.pth'  # the weights: a file, or pretrained, the bundled ones
 recipe = 'default'                  # settings that belong together, in place of those above
 RECIPES = {
@@ -114,7 +116,7 @@ def train(device, dataloader, model, held_out=None, settings=None, **changes):
     """
     if settings is None:
         settings = current_settings(__file__, globals(), changes)
-        settings = checkpoint.with_resumed(settings, changes)
+        settings = checkpoint.completed(settings, changes)
     device = torch.device(device)
     model.to(device, memory_format=torch.channels_last)
     steps.check_batches(dataloader, model)
@@ -125,7 +127,7 @@ def train(device, dataloader, model, held_out=None, settings=None, **changes):
     schedule = steps.make_schedule(optimizer, n_steps, settings)
     run = checkpoint.Run(settings, device, n_steps, describe(dataloader), model, optimizer,
                          schedule)
-    try:
+    with run.under_way():
         rows = run.start()
         step_loss = compile_loss(loss_terms, network, dataloader, device, settings.n_epochs,
                                  settings.compile)
@@ -139,11 +141,9 @@ def train(device, dataloader, model, held_out=None, settings=None, **changes):
                 row |= log.named_losses(terms, 'held_out_')
             rows.append({**row, 'seconds': time.time() - start})
             run.save(rows)
-            log.show_epoch(rows, settings.n_epochs, model, device)
-    except KeyboardInterrupt:
-        print(checkpoint.how_to_resume(settings.run_path))
-        raise
-    log.show_run(rows, settings.ckpt_path)
+            log.show_epoch(rows, settings, model, device)
+    log.show_run(rows, settings)
+    print(meaning_of(rows[-1]['kl_weight'], rows[-1]['reconstruction'], 3 * model.image_size**2))
 
 
 def train_epoch(device, dataloader, network, step_loss, optimizer, schedule, kl_weight, epoch):
@@ -182,23 +182,25 @@ def compute_loss(model, images, kl_weight=None):
 
 
 @torch.no_grad()
-def reconstruct(device, dataloader, model, n_images=16):
+def reconstruct(device, dataloader, model, folder=None, n_images=16):
     """Draw images above what is decoded from the means of their codes.
 
-    work_dirs/reconstruct.jpg. Returns the picture.
+    reconstruct.jpg in the folder, or work_dir. Returns the picture.
     """
     model.to(device).eval()
     images = first_images(dataloader, n_images)
     mean, _ = model.encode(images.to(device))
     decoded = model.decode(mean).cpu()
-    return save_picture(labelled_rows(pairs(images, decoded)), 'work_dirs/reconstruct.jpg')
+    picture = labelled_rows(pairs(images, decoded))
+    return save_picture(picture, f'{folder or work_dir}/reconstruct.jpg')
 
 
 @torch.no_grad()
-def generate(device, model, n_samples=None, code=None, prior='normal'):
+def generate(device, model, n_samples=None, code=None, prior='normal', folder=None):
     """Draw faces from random codes: n_samples of N(0, I), as model.sample, or given ones.
 
-    work_dirs/generate.jpg, or for codes of another prior generate_flow.jpg ... Returns the picture.
+    generate.jpg in the folder, or work_dir; generate_flow.jpg ... for codes of another prior.
+    Returns the picture.
     """
     if code is None:
         code = torch.randn(n_samples or globals()['n_samples'], model.latent_dim, device=device)
@@ -207,29 +209,33 @@ def generate(device, model, n_samples=None, code=None, prior='normal'):
         print(f'a picture holds {most:,} faces: these are the first of {len(code):,}')
     faces = torch.cat([to_bytes(some) for some in decode_batches(model, device, code[:most])])
     name = 'generate' if prior == 'normal' else f'generate_{prior}'
-    return save_picture(grid(faces), f'work_dirs/{name}.jpg')
+    return save_picture(grid(faces), f'{folder or work_dir}/{name}.jpg')
 
 
 # What it can do, in the order of doing: function, settings looked at, arguments in a session
 ACTIONS = {
     'train': (train, 'n_epochs kl_weight lr batch_size seed', lambda s: (
         s.device, s.training_batches, s.model, s.held_out_batches, s.settings)),
-    'reconstruct': (reconstruct, 'seed', lambda s: (s.device, s.shown_batches, s.model)),
+    'reconstruct': (reconstruct, 'seed', lambda s: (
+        s.device, s.shown_batches, s.model, s.settings.work_dir)),
     'generate': (generate, 'n_samples prior seed', lambda s: (
-        s.device, s.model, s.settings.n_samples, s.random_codes, s.settings.prior)),
-    'interpolate': (interpolate, 'seed', lambda s: (s.device, s.model, s.faces, s.settings.seed)),
-    'traverse': (traverse, 'seed', lambda s: (s.device, s.model, s.faces, s.settings.seed)),
+        s.device, s.model, s.settings.n_samples, s.random_codes, s.settings.prior,
+        s.settings.work_dir)),
+    'interpolate': (interpolate, 'seed', lambda s: (
+        s.device, s.model, s.faces, s.settings.seed, s.settings.work_dir)),
+    'traverse': (traverse, 'seed', lambda s: (
+        s.device, s.model, s.faces, s.settings.seed, s.settings.work_dir)),
     'attributes': (draw_attributes, 'seed', lambda s: (
-        s.device, s.model, s.faces, s.attribute_directions)),
+        s.device, s.model, s.faces, s.attribute_directions, s.settings.work_dir)),
     'evaluate': (evaluate, 'kl_weight seed', lambda s: (
-        s.device, s.model, s.evaluated_batches, s.settings.kl_weight, s.draw_codes)),
+        s.device, s.model, s.evaluated_batches, s.settings.kl_weight, s.draw_codes,
+        s.settings.work_dir)),
 }
 
 
 def main(argv=None):
     actions, settings, given = parse(argv, __file__, globals(), ACTIONS, RECIPES)
-    if 'train' in actions:
-        settings = checkpoint.with_resumed(settings, given)
+    settings = checkpoint.completed(settings, given, 'train' in actions)
     keep_freed_memory()
     device = processes.join_processes(processes.choose_device(settings.device))
     looked_at = {name for action in actions for name in ACTIONS[action][1].split()}

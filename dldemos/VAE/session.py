@@ -18,6 +18,7 @@ from dldemos.VAE.support.errors import UserError
 from dldemos.VAE.support.files import printable
 from dldemos.VAE.training import processes
 from dldemos.VAE.training.checkpoint import (
+    MODEL_SETTINGS,
     PRETRAINED,
     is_bundled,
     load_weights,
@@ -121,8 +122,8 @@ class Session:
                 trained_on.get('root', '')).exists() and 'root' in trained_on:
             root, crop = trained_on['root'], trained_on['crop']
         with processes.rank_0_first():
-            dataset = CelebADataset(find_images(root), crop=crop, n_images=settings.n_images,
-                                    cache_dir=settings.cache_dir)
+            dataset = CelebADataset(find_images(root), 2 * (self.model.image_size,), crop,
+                                    settings.n_images, settings.cache_dir)
         if is_synthetic(dataset.root) != trained_on.get('synthetic', is_synthetic(dataset.root)):
             of, on = ('synthetic faces', 'photographs') if is_synthetic(dataset.root) else (
                 'photographs', 'synthetic faces')
@@ -241,4 +242,4 @@ class Session:
 def model_sizes(settings):
     """The settings among these that make a model: (name, value) of each, values as tuples."""
     return [(name, tuple(value) if isinstance(value, list) else value)
-            for name, value in settings.items() if name in ('hiddens', 'latent_dim')]
+            for name, value in settings.items() if name in MODEL_SETTINGS]

@@ -6,16 +6,17 @@ import torch
 
 from dldemos.VAE.images.grids import labelled_rows, save_picture
 from dldemos.VAE.support.errors import UserError
+from dldemos.VAE.support.files import WORK_DIR
 
 SHOWN_ATTRIBUTES = ('Eyeglasses', 'Smiling', 'Mouth_Slightly_Open', 'Male', 'Young', 'Blond_Hair',
                     'Black_Hair', 'Gray_Hair', 'Bald', 'Bangs', 'No_Beard', 'Pale_Skin')
 
 
 @torch.no_grad()
-def draw_attributes(device, model, faces, directions, n_steps=9, reach=2.0):
+def draw_attributes(device, model, faces, directions, work_dir=WORK_DIR, n_steps=9, reach=2.0):
     """Add glasses, a smile ... to faces, by directions in the latent space.
 
-    An attribute is taken away and added in a row, work_dirs/attributes.jpg.
+    An attribute is taken away and added in a row, attributes.jpg in work_dir.
 
     Args:
         faces: a face for each row, (N, 3, H, W); used in turn.
@@ -30,7 +31,7 @@ def draw_attributes(device, model, faces, directions, n_steps=9, reach=2.0):
     rows = [(name, model.decode(mean[i % len(mean)] + amounts * direction.to(device)))
             for i, (name, direction) in enumerate(directions.items())]
     return save_picture(labelled_rows(rows, columns=[f'{x:+.1f}' for x in amounts.flatten()]),
-                        'work_dirs/attributes.jpg')
+                        f'{work_dir}/attributes.jpg')
 
 
 def read_attributes(root, names):

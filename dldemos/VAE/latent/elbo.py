@@ -38,6 +38,21 @@ def implied_variance(kl_weight, n_values):
     return kl_weight / calibrated_kl_weight(1, n_values)
 
 
+def meaning_of(kl_weight, error, n_values):
+    """A line on what a weight of the KL divergence means for a Gaussian decoder.
+
+    Args:
+        error: the mean squared error that was reached, the best variance of the decoder.
+        n_values: numbers of an image, on which the meaning of the weight depends.
+    """
+    if not kl_weight:
+        return 'kl_weight at the end: 0, an autoencoder with noise in its codes'
+    return (f'kl_weight at the end: {kl_weight:.3g}, which is beta 1 at a decoder variance of '
+            f'{implied_variance(kl_weight, n_values):.3g}, or beta '
+            f'{kl_weight / calibrated_kl_weight(error, n_values):.3g} at the variance reached, '
+            f'{error:.3g}')
+
+
 def bits_per_dimension(squared_error, kl, n_values, variance):
     """The negative ELBO of an image in bits per pixel and channel, for pixels of 8 bits.
 

@@ -4,6 +4,7 @@ Images are (N, 3, H, W) in [0, 1]. Every function is deterministic for a seed.
 """
 import json
 import math
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +15,7 @@ from dldemos.VAE.latent.elbo import (
     implied_variance,
     kl_per_dimension,
 )
-from dldemos.VAE.support.files import atomic_write
+from dldemos.VAE.support.files import WORK_DIR, atomic_write
 
 ACTIVE_THRESHOLD = 0.01
 LABELS = {                   # what `evaluate` prints for its metrics
@@ -36,7 +37,7 @@ LABELS = {                   # what `evaluate` prints for its metrics
 
 
 @torch.no_grad()
-def evaluate(device, model, dataloader, kl_weight, draw_codes, seed=0):
+def evaluate(device, model, dataloader, kl_weight, draw_codes, work_dir=WORK_DIR, seed=0):
     """Print metrics of the model on held-out images.
 
     Args:
@@ -45,7 +46,7 @@ def evaluate(device, model, dataloader, kl_weight, draw_codes, seed=0):
 
     Returns:
         {metric: value}, by the keys of LABELS and kl_weight, latent_dim, variance_implied; also
-        written to work_dirs/evaluate.json. A metric that has no meaning is left out: the bits
+        written to evaluate.json in work_dir. A metric that has no meaning is left out: the bits
         of a kl_weight of 0, and what needs two images where there is one.
     """
     model.to(device).eval()
@@ -76,7 +77,7 @@ def evaluate(device, model, dataloader, kl_weight, draw_codes, seed=0):
             value = metrics[name]
             print(f'{label.format(**metrics):<44} '
                   + (f'{value:>10.4g}' if isinstance(value, float) else f'{value:>10}'))
-    with atomic_write('work_dirs/evaluate.json', 'w') as file:
+    with atomic_write(Path(work_dir) / 'evaluate.json', 'w') as file:
         file.write(json.dumps(metrics, indent=2) + '\n')
     return metrics
 

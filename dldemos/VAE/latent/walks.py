@@ -6,14 +6,15 @@ import torch
 
 from dldemos.VAE.images.grids import framed, grid, labelled_rows, save_animation, save_picture
 from dldemos.VAE.latent.elbo import kl_per_dimension
+from dldemos.VAE.support.files import WORK_DIR
 
 
 @torch.no_grad()
-def interpolate(device, model, images=None, seed=0, n_rows=5, n_steps=10):
+def interpolate(device, model, images=None, seed=0, work_dir=WORK_DIR, n_rows=5, n_steps=10):
     """Draw walks between faces, and between random codes.
 
-    work_dirs/interpolate.jpg, its decoded ends framed and the images themselves beside them,
-    and work_dirs/interpolate.gif.
+    interpolate.jpg in work_dir, its decoded ends framed and the images themselves beside them,
+    and interpolate.gif.
 
     Args:
         images: faces to walk between, the first 2 n_rows of them in pairs; without them there
@@ -40,9 +41,9 @@ def interpolate(device, model, images=None, seed=0, n_rows=5, n_steps=10):
         rows.append(('two random codes', faces))
     columns = ['image', 'decoded', *[''] * (n_steps - 2), 'decoded', 'image']
     picture = save_picture(labelled_rows(rows, columns if len(images) > 1 else ()),
-                           'work_dirs/interpolate.jpg')
+                           f'{work_dir}/interpolate.jpg')
     save_animation([grid(model.decode(codes), columns=3) for codes in random_loop(
-        model, device, seed=seed)], 'work_dirs/interpolate.gif', milliseconds=80)
+        model, device, seed=seed)], f'{work_dir}/interpolate.gif', milliseconds=80)
     return picture
 
 
@@ -53,11 +54,12 @@ def walk(model, codes, ends=None):
 
 
 @torch.no_grad()
-def traverse(device, model, images=None, seed=0, n_dimensions=10, n_steps=9, reach=3.0):
+def traverse(device, model, images=None, seed=0, work_dir=WORK_DIR, n_dimensions=10, n_steps=9,
+             reach=3.0):
     """Draw a face while one dimension of its code changes.
 
     A row for each of the dimensions that carry the most information, by their KL divergence
-    over `images`, each going from -reach to reach, work_dirs/traverse.jpg.
+    over `images`, each going from -reach to reach, traverse.jpg in work_dir.
 
     Args:
         images: the first of these is the face; without them, faces that the model draws.
@@ -78,7 +80,7 @@ def traverse(device, model, images=None, seed=0, n_dimensions=10, n_steps=9, rea
         codes[:, dimension] = values
         rows.append((f'dimension {dimension}: {kl[dimension]:.2f} nats', model.decode(codes)))
     return save_picture(labelled_rows(rows, columns=[f'{x:+.1f}' for x in values]),
-                        'work_dirs/traverse.jpg')
+                        f'{work_dir}/traverse.jpg')
 
 
 def lerp(a, b, n_steps):

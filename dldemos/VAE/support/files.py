@@ -4,6 +4,7 @@ import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
+WORK_DIR = 'work_dirs'       # where pictures and runs go, unless another folder is given
 UMASK = os.umask(0)          # it can only be read by setting it
 os.umask(UMASK)
 

@@ -2,12 +2,14 @@
 import argparse
 import json
 import platform
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import torch
+from filelock import FileLock, Timeout
 
 from dldemos.VAE.support.errors import UserError
-from dldemos.VAE.support.files import atomic_write
+from dldemos.VAE.support.files import WORK_DIR, atomic_write, printable
 from dldemos.VAE.training import processes
 from dldemos.VAE.training.random_state import random_state, set_random_state
 
@@ -16,7 +18,8 @@ PRETRAINED = str(BUNDLED_FOLDER / 'pretrained.pth')       # what it is: pretrain
 RUN_FORMAT = 'dldemos.VAE run 3'
 # Settings that cannot change the weights: a run and the one that resumes it may differ in them
 FREE_SETTINGS = ('n_samples', 'prior', 'device', 'compile', 'resume', 'run_path', 'ckpt_path',
-                 'cache_dir', 'recipe')
+                 'cache_dir', 'work_dir', 'recipe')
+MODEL_SETTINGS = ('hiddens', 'latent_dim', 'image_size')
 
 
 def weights_file(name):
@@ -108,11 +111,12 @@ class Run:
     """
 
     def __init__(self, settings, device, n_steps, images, model, optimizer, schedule):
-        self.path, self.weights = settings.run_path, settings.ckpt_path
+        self.path, self.weights = run_file(settings), settings.ckpt_path
+        self.work_dir = Path(settings.work_dir)
         self.resume, self.device, self.images = settings.resume, device, images
         self.parts = {'model': model, 'optimizer': optimizer, 'schedule': schedule}
         self.settings = {**vars(settings), 'processes': processes.n_processes(), 'steps': n_steps}
-        for name in ('hiddens', 'latent_dim'):               # as the model is, whatever was asked
+        for name in MODEL_SETTINGS:                          # as the model is, whatever was asked
             self.settings[name] = getattr(model, name, self.settings[name])
 
     def start(self):
@@ -129,7 +133,23 @@ class Run:
         if processes.is_rank_0():
             set_aside(self.path)
             self.save_state([], random_states)
+            with atomic_write(self.work_dir / 'settings.json', 'w') as file:
+                file.write(json.dumps(self.settings, indent=2) + '\n')
         return []
+
+    @contextmanager
+    def under_way(self):
+        """Keep other runs from this folder and these weights; say how to resume after Ctrl-C."""
+        with ExitStack() as stack:
+            if processes.is_rank_0():
+                for path, option in ((self.work_dir / 'run', 'work_dir'),
+                                     (Path(self.weights), 'ckpt_path')):
+                    stack.enter_context(only_one(path, option))
+            try:
+                yield
+            except KeyboardInterrupt:
+                print(printable(how_to_resume(self.path)))
+                raise
 
     def save(self, rows):
         """Save weights, their record and the state of the run, at the end of an epoch."""
@@ -168,18 +188,43 @@ def load_run(path):
     return state
 
 
-def with_resumed(settings, given):
-    """The settings, those of the run that they resume among them if they resume one.
+def run_file(settings):
+    """The file of the state of a run."""
+    return settings.run_path or str(Path(settings.work_dir) / 'run.pth')
+
+
+@contextmanager
+def only_one(path, option):
+    """A lock beside `path`, which ends with its process; UserError while another one has it."""
+    lock = path.with_name(f'.{path.name}.lock')
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(lock, timeout=0):
+            yield
+    except Timeout as error:
+        raise UserError(f'another training is writing to {path.parent} at this moment '
+                        f'({lock.name} is locked): wait for its end, or give another '
+                        f'--{option}') from error
+
+
+def completed(settings, given, trains=True):
+    """The settings, completed by what follows from others.
+
+    With a work_dir of its own and no ckpt_path given, the weights go there too. A training that
+    resumes a run has the settings of that run.
 
     Args:
         settings: a namespace.
         given: {name: value} of what was asked for, which must be as the run has it.
     """
-    if not settings.resume:
+    if settings.work_dir != WORK_DIR and 'ckpt_path' not in given:
+        settings.ckpt_path = str(Path(settings.work_dir) / 'model.pth')
+    if not (trains and settings.resume):
         return settings
-    saved = load_run(settings.run_path)['settings']
+    path = run_file(settings)
+    saved = load_run(path)['settings']
     asked = {name: getattr(settings, name) for name in given if hasattr(settings, name)}
-    compare_settings(settings.run_path, {name: saved.get(name) for name in asked}, asked)
+    compare_settings(path, {name: saved.get(name) for name in asked}, asked)
     resumed = {name: value for name, value in saved.items()
                if hasattr(settings, name) and name not in FREE_SETTINGS}
     return argparse.Namespace(**{**vars(settings), **resumed})

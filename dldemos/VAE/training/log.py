@@ -12,7 +12,6 @@ from dldemos.VAE.training import processes
 
 COLUMNS = ('epoch', 'loss', 'reconstruction', 'kl', 'held_out_loss', 'held_out_reconstruction',
            'held_out_kl', 'kl_weight', 'lr', 'images_per_second', 'seconds')
-SAMPLES = Path('work_dirs/samples')
 ENOUGH_STEPS = {'adam': 500, 'muon': 300}    # with fewer, what is drawn is no face yet
 
 
@@ -42,28 +41,29 @@ def print_row(row, n_epochs):
           f'  {seconds // 60:02}:{seconds % 60:02}', flush=True)
 
 
-def show_epoch(rows, n_epochs, model, device):
-    """Print the last of `rows`, write log.csv, and draw this epoch's samples."""
+def show_epoch(rows, settings, model, device):
+    """Print the last of `rows`, write log.csv, and draw this epoch's samples, in work_dir."""
     if not processes.is_rank_0():
         return
+    samples = Path(settings.work_dir) / 'samples'
     if len(rows) == 1:
-        remove_samples()
-    print_row(rows[-1], n_epochs)
-    write_log(rows)
-    save_samples(model, device, len(rows))
+        remove_samples(samples)
+    print_row(rows[-1], settings.n_epochs)
+    write_log(rows, Path(settings.work_dir) / 'log.csv')
+    save_samples(model, device, samples / f'epoch_{len(rows):04}.jpg')
 
 
-def show_run(rows, ckpt_path):
-    """Draw the curves of a whole run and the animation of its samples; say where it ended."""
+def show_run(rows, settings):
+    """Draw the curves of a whole run and the animation of its samples; name its weights."""
     if not processes.is_rank_0():
         return
-    save_curves(rows)
-    join_samples(len(rows))
-    print(f'kl_weight at the end: {rows[-1]["kl_weight"]:.3g}')
-    print(printable(f'weights: {ckpt_path}'))
+    folder = Path(settings.work_dir)
+    save_curves(rows, folder / 'curves.jpg')
+    join_samples(folder / 'samples', folder / 'samples.gif', len(rows))
+    print(printable(f'weights: {settings.ckpt_path}'))
 
 
-def write_log(rows, path='work_dirs/log.csv'):
+def write_log(rows, path):
     """A CSV file with a row per epoch; losses as in loss_fn, KL in nats."""
     with atomic_write(path, 'w') as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator='\n')
@@ -72,36 +72,36 @@ def write_log(rows, path='work_dirs/log.csv'):
 
 
 @torch.no_grad()
-def save_samples(model, device, epoch, n_samples=16):
-    """Decode the same codes in every epoch, into work_dirs/samples/."""
+def save_samples(model, device, path, n_samples=16):
+    """Decode the same codes in every epoch."""
     code = torch.randn(n_samples, model.latent_dim,
                        generator=torch.Generator().manual_seed(0)).to(device)
     model.eval()
-    with atomic_write(SAMPLES / f'epoch_{epoch:04}.jpg') as file:
+    with atomic_write(path) as file:
         grid(model.decode(code), columns=4).save(file, 'JPEG', quality=92)
 
 
-def remove_samples():
+def remove_samples(folder):
     """Remove the samples of an earlier run."""
-    for path in SAMPLES.glob('epoch_*.jpg'):
+    for path in folder.glob('epoch_*.jpg'):
         path.unlink()
 
 
-def join_samples(n_epochs, path='work_dirs/samples.gif'):
+def join_samples(folder, path, n_epochs):
     """Join the samples of all epochs to an animated GIF that rests on its last frame."""
-    paths = [SAMPLES / f'epoch_{epoch:04}.jpg' for epoch in range(1, n_epochs + 1)]
+    paths = [folder / f'epoch_{epoch:04}.jpg' for epoch in range(1, n_epochs + 1)]
     frames = [Image.open(p).convert('RGB') for p in paths if p.exists()]
     if frames:
         save_animation(frames, path, [200] * (len(frames) - 1) + [2000])
 
 
-def save_curves(rows, path='work_dirs/curves.jpg'):
+def save_curves(rows, path):
     """Draw loss, reconstruction and KL over the epochs, of training and held-out images."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
         print('no picture of the curves: that needs `pip install matplotlib`; '
-              'their numbers are in work_dirs/log.csv')
+              f'their numbers are in {printable(path.with_name("log.csv"))}')
         return
     figure = Figure(figsize=(10, 3.2), layout='constrained')
     titles = {'loss': 'loss', 'reconstruction': 'reconstruction (mean squared error)',
@@ -121,4 +121,4 @@ def save_curves(rows, path='work_dirs/curves.jpg'):
     figure.axes[0].legend()
     with atomic_write(path) as file:
         figure.savefig(file, format='jpg', dpi=110)
-    print(f'picture: {path}')
+    print(f'picture: {printable(path)}')
