@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -22,6 +23,7 @@ from dldemos.VAE.support.errors import UserError
 from dldemos.VAE.support.settings import read_settings
 from dldemos.VAE.training import checkpoint, log, processes, speed, steps
 
+RUN_PATH = 'work_dirs/run.pth'
 N_LONG = 40              # epochs of a run that is stopped
 SMALL = ['--hiddens', '4,8,8,8,8', '--latent_dim', '8', '--batch_size', '4', '--device', 'cpu']
 
@@ -89,7 +91,7 @@ def test_a_resumed_run_ends_with_the_same_weights(images, here, monkeypatch, opt
 
     run()
     uninterrupted = weights()
-    rows = checkpoint.load_run(program.run_path)['rows']
+    rows = checkpoint.load_run(RUN_PATH)['rows']
     show = log.show_epoch
 
     def stop_after_two(rows, *arguments):
@@ -107,7 +109,7 @@ def test_a_resumed_run_ends_with_the_same_weights(images, here, monkeypatch, opt
     program.train('cpu', get_dataloader(images, batch_size=4), small_vae(), n_epochs=4,
                   resume=True, optimizer=optimizer)
     assert same(weights(), uninterrupted)
-    again = checkpoint.load_run(program.run_path)['rows']
+    again = checkpoint.load_run(RUN_PATH)['rows']
     assert [row['loss'] for row in again] == [row['loss'] for row in rows]
 
 
@@ -161,7 +163,7 @@ def test_a_stopped_process_can_go_on(images, here, stop, never_stopped):
     wait_for(here / 'work_dirs/samples/epoch_0002.jpg')
     process.send_signal(stop)
     output, errors = process.communicate(timeout=60)
-    n_done = len(checkpoint.load_run(program.run_path)['rows'])
+    n_done = len(checkpoint.load_run(RUN_PATH)['rows'])
     assert 1 < n_done < N_LONG
     assert all(torch.isfinite(value).all() for value in weights().values())
     if stop == signal.SIGINT:
@@ -180,7 +182,7 @@ def test_an_unfinished_run_is_kept_and_named(images, here, capsys, monkeypatch):
         program.train('cpu', get_dataloader(images), small_vae(), n_epochs=2)
     monkeypatch.undo()
     monkeypatch.chdir(here)
-    before = (here / program.run_path).read_bytes()
+    before = (here / RUN_PATH).read_bytes()
     program.train('cpu', get_dataloader(images), small_vae(), n_epochs=1)
     output = capsys.readouterr().out
     assert '1 of 2 epochs): kept as work_dirs/run.1.pth' in output
@@ -194,7 +196,7 @@ def test_an_unfinished_run_is_kept_and_named(images, here, capsys, monkeypatch):
     (None, 'no run to resume'), (b'', 'damaged'), (b'PK half of a zip', 'damaged'),
     ({'weights': torch.zeros(2)}, 'not the state of a run')])
 def test_a_state_that_is_no_state_is_refused_and_left(images, here, content, words):
-    path = here / program.run_path
+    path = here / RUN_PATH
     path.parent.mkdir()
     if isinstance(content, dict):
         torch.save(content, path)
@@ -208,12 +210,12 @@ def test_a_state_that_is_no_state_is_refused_and_left(images, here, content, wor
 
 def test_a_state_of_other_settings_is_refused_and_left(images, here):
     program.train('cpu', get_dataloader(images), small_vae(), n_epochs=1)
-    before = (here / program.run_path).read_bytes()
+    before = (here / RUN_PATH).read_bytes()
     for other in ({'lr': 0.001}, {'n_epochs': 3}, {'seed': 7}):
         with pytest.raises(UserError, match='was started with .* not .*--resume'):
             program.train('cpu', get_dataloader(images), small_vae(),
                           **{'n_epochs': 1, 'resume': True, **other})
-    assert (here / program.run_path).read_bytes() == before
+    assert (here / RUN_PATH).read_bytes() == before
 
 
 def test_resume_takes_the_runs_own_settings(images, here, monkeypatch, capsys):
@@ -263,7 +265,7 @@ def test_settings_that_cannot_change_the_weights_may_differ(images, here):
 
 def test_a_full_disk_leaves_the_last_state(images, here, monkeypatch):
     program.train('cpu', get_dataloader(images), small_vae(), n_epochs=1)
-    state = (here / program.run_path).read_bytes()
+    state = (here / RUN_PATH).read_bytes()
     model = (here / program.ckpt_path).read_bytes()
 
     def full(value, file):
@@ -274,7 +276,7 @@ def test_a_full_disk_leaves_the_last_state(images, here, monkeypatch):
     status = program.exit_status(lambda: program.train(
         'cpu', get_dataloader(images), small_vae(), n_epochs=1))
     assert status == 2
-    assert (here / program.run_path).read_bytes() == state
+    assert (here / RUN_PATH).read_bytes() == state
     assert (here / program.ckpt_path).read_bytes() == model
 
 
@@ -305,7 +307,7 @@ def test_a_disk_that_is_really_full_leaves_the_last_state(images, small_disk):
     assert 'No space left on device' in done.stderr
     assert 'Traceback' not in done.stderr
     assert same(weights(small_disk / program.ckpt_path), before)
-    checkpoint.load_run(small_disk / program.run_path)            # whole, or it would raise
+    checkpoint.load_run(small_disk / RUN_PATH)            # whole, or it would raise
     assert not [path for path in small_disk.rglob('.*.tmp')]
     filler.unlink()
     done = run_module('dldemos.VAE.main', *options, '--seed', 1, cwd=small_disk)
@@ -333,12 +335,12 @@ def test_a_run_leaves_a_log_and_pictures(images, here):
 def test_curves_are_drawn_or_a_line_says_how(here, capsys, monkeypatch):
     rows = [{'epoch': i, 'loss': 1 / i, 'reconstruction': 1 / i, 'kl': 20 + i} for i in (1, 2)]
     monkeypatch.setitem(sys.modules, 'matplotlib.figure', None)
-    log.save_curves(rows)
+    log.save_curves(rows, Path('work_dirs/curves.jpg'))
     assert 'pip install matplotlib' in capsys.readouterr().out
     monkeypatch.undo()
     monkeypatch.chdir(here)
     pytest.importorskip('matplotlib')
-    log.save_curves(rows)
+    log.save_curves(rows, Path('work_dirs/curves.jpg'))
     assert Image.open('work_dirs/curves.jpg').width > 800
 
 
@@ -468,9 +470,9 @@ def test_two_processes_train_one_model(images, here):
     model = small_vae()
     checkpoint.load_weights(program.ckpt_path, model)
     assert sorted(os.listdir('work_dirs')) == [
-        *(['curves.jpg'] if (here / 'work_dirs/curves.jpg').exists() else []),
-        'log.csv', 'run.pth', 'samples', 'samples.gif']
-    assert len(checkpoint.load_run(program.run_path)['random_states']) == 2
+        '.run.lock', *(['curves.jpg'] if (here / 'work_dirs/curves.jpg').exists() else []),
+        'log.csv', 'run.pth', 'samples', 'samples.gif', 'settings.json']
+    assert len(checkpoint.load_run(RUN_PATH)['random_states']) == 2
     done = run_module('dldemos.VAE.main', 'train', '--data_root', images, '--n_epochs', 3,
                       *SMALL, '--resume', cwd=here)
     assert done.returncode == 2

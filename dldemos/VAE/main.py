@@ -69,9 +69,8 @@ RECIPES = {
                 'held_out': 0.0},
     'quick': {'n_epochs': 2, 'lr': 0.005, 'batch_size': 32, 'optimizer': 'muon',
               'adam_betas': (0.9, 0.99), 'lr_schedule': 'linear', 'warm_up': 0.4},
-    'long': {'n_epochs': 80, 'lr': 0.003, 'batch_size': 32, 'optimizer': 'adam',
-             'adam_betas': (0.9, 0.999), 'lr_schedule': 'linear', 'warm_up': 0.3,
-             'mirror': True},
+    'long': {'n_epochs': 80, 'lr': 0.003, 'batch_size': 32, 'optimizer': 'adam', 'mirror': True,
+             'adam_betas': (0.9, 0.999), 'lr_schedule': 'linear', 'warm_up': 0.3},
 }
 
 
@@ -125,8 +124,8 @@ def train(device, dataloader, model, held_out=None, settings=None, **changes):
     n_steps = settings.n_epochs * len(dataloader)
     optimizer = steps.make_optimizer(model, settings)
     schedule = steps.make_schedule(optimizer, n_steps, settings)
-    run = checkpoint.Run(settings, device, n_steps, describe(dataloader), model, optimizer,
-                         schedule)
+    parts = {'model': model, 'optimizer': optimizer, 'schedule': schedule}
+    run = checkpoint.Run(settings, device, n_steps, describe(dataloader), parts)
     with run.under_way():
         rows = run.start()
         step_loss = compile_loss(loss_terms, network, dataloader, device, settings.n_epochs,
@@ -217,19 +216,16 @@ ACTIONS = {
     'train': (train, 'n_epochs kl_weight lr batch_size seed', lambda s: (
         s.device, s.training_batches, s.model, s.held_out_batches, s.settings)),
     'reconstruct': (reconstruct, 'seed', lambda s: (
-        s.device, s.shown_batches, s.model, s.settings.work_dir)),
+        s.device, s.shown_batches, s.model, s.work_dir)),
     'generate': (generate, 'n_samples prior seed', lambda s: (
-        s.device, s.model, s.settings.n_samples, s.random_codes, s.settings.prior,
-        s.settings.work_dir)),
+        s.device, s.model, s.settings.n_samples, s.random_codes, s.settings.prior, s.work_dir)),
     'interpolate': (interpolate, 'seed', lambda s: (
-        s.device, s.model, s.faces, s.settings.seed, s.settings.work_dir)),
-    'traverse': (traverse, 'seed', lambda s: (
-        s.device, s.model, s.faces, s.settings.seed, s.settings.work_dir)),
+        s.device, s.model, s.faces, s.seed, s.work_dir)),
+    'traverse': (traverse, 'seed', lambda s: (s.device, s.model, s.faces, s.seed, s.work_dir)),
     'attributes': (draw_attributes, 'seed', lambda s: (
-        s.device, s.model, s.faces, s.attribute_directions, s.settings.work_dir)),
+        s.device, s.model, s.faces, s.attribute_directions, s.work_dir)),
     'evaluate': (evaluate, 'kl_weight seed', lambda s: (
-        s.device, s.model, s.evaluated_batches, s.settings.kl_weight, s.draw_codes,
-        s.settings.work_dir)),
+        s.device, s.model, s.evaluated_batches, s.settings.kl_weight, s.draw_codes, s.work_dir)),
 }
 
 

@@ -45,6 +45,7 @@ class Session:
 
     def __init__(self, actions, settings, given, device):
         self.settings, self.given, self.device = settings, given, device
+        self.seed, self.work_dir = settings.seed, settings.work_dir
         self.trains = 'train' in actions
         self.weights = self.find_weights()
         self.record = {} if self.trains else read_record(self.weights)
@@ -71,6 +72,9 @@ class Session:
         for name, value in model_sizes(self.record.get('settings', {})):
             if name not in self.given:             # as it was trained
                 sizes[name] = value
+            elif name == 'image_size' and sizes[name] != value and is_bundled(self.weights):
+                raise UserError(f'the bundled weights are of images of {value} x {value} pixels: '
+                                f'leave image_size out, or train weights of another size')
         torch.manual_seed(self.settings.seed)
         try:
             model = VAE(**sizes)

@@ -107,14 +107,14 @@ class Run:
         device: where it trains.
         n_steps: of all epochs together.
         images: {name: value} on the images, of images/described.py.
-        model, optimizer, schedule: each is put into its saved state.
+        parts: {'model': ..., 'optimizer': ..., 'schedule': ...}; each has a state dict.
     """
 
-    def __init__(self, settings, device, n_steps, images, model, optimizer, schedule):
+    def __init__(self, settings, device, n_steps, images, parts):
         self.path, self.weights = run_file(settings), settings.ckpt_path
         self.work_dir = Path(settings.work_dir)
         self.resume, self.device, self.images = settings.resume, device, images
-        self.parts = {'model': model, 'optimizer': optimizer, 'schedule': schedule}
+        self.parts, model = parts, parts['model']
         self.settings = {**vars(settings), 'processes': processes.n_processes(), 'steps': n_steps}
         for name in MODEL_SETTINGS:                          # as the model is, whatever was asked
             self.settings[name] = getattr(model, name, self.settings[name])

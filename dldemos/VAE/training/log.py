@@ -10,6 +10,8 @@ from dldemos.VAE.images.grids import grid, save_animation
 from dldemos.VAE.support.files import atomic_write, printable
 from dldemos.VAE.training import processes
 
+TITLES = {'loss': 'loss', 'reconstruction': 'reconstruction (mean squared error)',
+          'kl': 'KL divergence (nats per image)'}
 COLUMNS = ('epoch', 'loss', 'reconstruction', 'kl', 'held_out_loss', 'held_out_reconstruction',
            'held_out_kl', 'kl_weight', 'lr', 'images_per_second', 'seconds')
 ENOUGH_STEPS = {'adam': 500, 'muon': 300}    # with fewer, what is drawn is no face yet
@@ -97,21 +99,38 @@ def join_samples(folder, path, n_epochs):
 
 def save_curves(rows, path):
     """Draw loss, reconstruction and KL over the epochs, of training and held-out images."""
+    held_out = {'held out': held_out_rows(rows)} if 'held_out_loss' in rows[-1] else {}
+    curves = draw_curves({'training': rows, **held_out})
+    if curves is None:
+        print(f'their numbers are in {printable(path.with_name("log.csv"))}')
+        return
+    with atomic_write(path) as file:
+        curves.save(file, 'JPEG', quality=92)
+    print(f'picture: {printable(path)}')
+
+
+def held_out_rows(rows):
+    """The log of the held-out split alone, under the names of that of training."""
+    return [{'epoch': row['epoch'], **{name: row[f'held_out_{name}'] for name in TITLES}}
+            for row in rows]
+
+
+def draw_curves(logs, width=1100):
+    """Loss, reconstruction and KL over the epochs, a line for each log {label: rows} (PIL).
+
+    None, with a line that says why, where matplotlib is not installed.
+    """
     try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError:
-        print('no picture of the curves: that needs `pip install matplotlib`; '
-              f'their numbers are in {printable(path.with_name("log.csv"))}')
-        return
-    figure = Figure(figsize=(10, 3.2), layout='constrained')
-    titles = {'loss': 'loss', 'reconstruction': 'reconstruction (mean squared error)',
-              'kl': 'KL divergence (nats per image)'}
-    epochs = [row['epoch'] for row in rows]
-    for axes, (name, title) in zip(figure.subplots(1, 3), titles.items()):
-        axes.plot(epochs, [row[name] for row in rows], marker='.', label='training')
-        if 'held_out_loss' in rows[-1]:
-            axes.plot(epochs, [row[f'held_out_{name}'] for row in rows], marker='.',
-                      label='held out')
+        print('no picture of the curves: that needs `pip install matplotlib`')
+        return None
+    figure = Figure(figsize=(width / 110, 3.2), dpi=110, layout='constrained')
+    for axes, (name, title) in zip(figure.subplots(1, 3), TITLES.items()):
+        for label, rows in logs.items():
+            axes.plot([row['epoch'] for row in rows], [row[name] for row in rows], marker='.',
+                      label=label)
         axes.set_title(title)
         axes.set_xlabel('epoch')
         axes.locator_params(axis='x', integer=True)
@@ -119,6 +138,6 @@ def save_curves(rows, path):
         if name != 'kl':                  # the first epochs would flatten all others
             axes.set_yscale('log')
     figure.axes[0].legend()
-    with atomic_write(path) as file:
-        figure.savefig(file, format='jpg', dpi=110)
-    print(f'picture: {printable(path)}')
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return Image.frombytes('RGBA', canvas.get_width_height(), canvas.buffer_rgba()).convert('RGB')

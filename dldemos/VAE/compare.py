@@ -1,0 +1,120 @@
+"""Experiments beside each other: their curves in one picture, their last samples in another.
+
+    python -m dldemos.VAE.main train --work_dir runs/a --kl_weight 0.0001
+    python -m dldemos.VAE.main train --work_dir runs/b --kl_weight 0.001
+    python -m dldemos.VAE.compare runs/a runs/b
+
+saves work_dirs/compare.jpg, with the curves above where matplotlib is installed.
+"""
+import csv
+import json
+import sys
+from pathlib import Path
+
+from PIL import Image
+from torchvision.transforms.functional import to_tensor
+
+from dldemos.VAE.images.grids import PADDING, labelled_rows, save_picture
+from dldemos.VAE.support.errors import UserError, exit_status
+from dldemos.VAE.support.files import WORK_DIR, printable
+from dldemos.VAE.support.settings import Parser, as_text
+from dldemos.VAE.training.checkpoint import FREE_SETTINGS
+from dldemos.VAE.training.log import draw_curves, held_out_rows
+
+N_SHOWN = 8                        # samples of each run: the first ones of its last epoch
+
+
+def compare(folders, work_dir=WORK_DIR):
+    """Draw the runs of some folders: their curves, of held-out images where all have them, and
+    a row of the last samples of each.
+
+    Args:
+        folders: work_dirs of runs.
+
+    Returns:
+        The picture, compare.jpg in work_dir.
+
+    Raises:
+        UserError: a folder holds no run with a whole epoch.
+    """
+    logs = [read_log(folder) for folder in folders]
+    of_held_out = all('held_out_loss' in rows[-1] for rows in logs)
+    labels = labels_of(folders, [read_settings(folder) for folder in folders])
+    samples = labelled_rows([(label, last_samples(folder, len(rows)))
+                             for label, folder, rows in zip(labels, folders, logs)])
+    curves = draw_curves({label: held_out_rows(rows) if of_held_out else rows
+                          for label, rows in zip(labels, logs)}, max(samples.width, 1000))
+    if curves is None:
+        return save_picture(samples, f'{work_dir}/compare.jpg')
+    picture = Image.new('RGB', (max(curves.width, samples.width), curves.height + samples.height),
+                        'white')
+    picture.paste(curves, (0, 0))
+    picture.paste(samples, (0, curves.height))
+    return save_picture(picture, f'{work_dir}/compare.jpg')
+
+
+def read_log(folder):
+    """The rows of a run's log.csv, {column: number}; a column that is empty is left out."""
+    path = Path(folder) / 'log.csv'
+    try:
+        with open(path, encoding='utf-8', newline='') as file:
+            rows = [{name: float(value) for name, value in row.items() if value}
+                    for row in csv.DictReader(file)]
+    except FileNotFoundError:
+        rows = []
+    except (ValueError, AttributeError) as error:
+        raise UserError(f'{path} is damaged ({error}): train again') from error
+    if not rows or 'loss' not in rows[-1]:
+        raise UserError(f'there is no run with a whole epoch in {folder}: make one with '
+                        f'`python -m dldemos.VAE.main train --work_dir {folder}`')
+    return rows
+
+
+def read_settings(folder):
+    """The settings of a run, of its settings.json; UserError where there are none."""
+    path = Path(folder) / 'settings.json'
+    try:
+        settings = json.loads(path.read_text(encoding='utf-8'))
+    except FileNotFoundError as error:
+        raise UserError(f'there is no {path}, which a run of an earlier version did not '
+                        f'write: train again') from error
+    except ValueError:
+        settings = None
+    if not isinstance(settings, dict):
+        raise UserError(f'{path} is damaged: train again')
+    return settings
+
+
+def labels_of(folders, settings):
+    """A label for each run: the settings in which they differ, or its folder.
+
+    Runs whose label would be the same get their folder beside it.
+    """
+    names = [name for name in dict.fromkeys(name for one in settings for name in one)
+             if name not in (*FREE_SETTINGS, 'steps')
+             and len({as_text(one.get(name)) for one in settings}) > 1]
+    labels = [' '.join(f'{name} {as_text(one.get(name))}' for name in names) for one in settings]
+    return [printable(label if label and labels.count(label) == 1 else f'{folder} {label}'.strip())
+            for folder, label in zip(folders, labels)]
+
+
+def last_samples(folder, n_epochs):
+    """The first samples of a run's last epoch, (N_SHOWN, 3, H, W): the same codes in every run."""
+    path = Path(folder) / 'samples' / f'epoch_{n_epochs:04}.jpg'
+    if not path.exists():
+        raise UserError(f'there is no {path}: the samples of this run were removed, train again')
+    sheet = to_tensor(Image.open(path).convert('RGB'))
+    side = (sheet.shape[2] - PADDING) // 4 - PADDING             # four in a row, see save_samples
+    tiles = sheet[:, PADDING:, PADDING:].unfold(1, side, side + PADDING).unfold(
+        2, side, side + PADDING)                                 # (3, rows, columns, side, side)
+    return tiles.permute(1, 2, 0, 3, 4).flatten(0, 1)[:N_SHOWN]
+
+
+def main(argv=None):
+    parser = Parser(prog='python -m dldemos.VAE.compare', description=__doc__.splitlines()[0])
+    parser.add_argument('folders', nargs='+', metavar='FOLDER', help='work_dir of a run')
+    compare(parser.parse(argv).folders)
+
+
+if __name__ == '__main__':
+    sys.exit(exit_status(main))
