@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from tqdm import tqdm
 
 from dldemos.VAE.images.described import describe
-from dldemos.VAE.images.grids import grid, labelled_rows, most_images, pairs, save_picture, to_bytes
+from dldemos.VAE.images.grids import labelled_rows, pairs, save_picture
+from dldemos.VAE.images.saved import draw_and_save
 from dldemos.VAE.latent.attributes import draw_attributes
 from dldemos.VAE.latent.codes import decode_batches, first_images
 from dldemos.VAE.latent.elbo import calibrated_kl_weight, kl_divergence
@@ -51,6 +52,7 @@ held_out = 0.1                      # share not trained on; CelebA as a whole: i
 cache_dir = None                    # folder for decoded images; None: beside the images
 n_samples = 64                      # faces that generate draws
 prior = 'normal'                    # of random codes: N(0, I); gaussian, flow: fitted to images
+save_images = None                  # folder: generate also writes each face there as a PNG
 
 # Run
 seed = 0                            # of everything random: same seed, same run
@@ -195,19 +197,18 @@ def reconstruct(device, dataloader, model, n_images=16):
 
 
 @torch.no_grad()
-def generate(device, model, n_samples=None, code=None, prior='normal'):
+def generate(device, model, n_samples=None, code=None, prior='normal', save_images=None):
     """Draw faces from random codes: n_samples of N(0, I), as model.sample, or given ones.
 
-    work_dirs/generate.jpg, or for codes of another prior generate_flow.jpg ... Returns the picture.
+    work_dirs/generate.jpg, or for codes of another prior generate_flow.jpg ...; each face also as
+    a PNG in the folder save_images. Returns the picture.
     """
     if code is None:
         code = torch.randn(n_samples or globals()['n_samples'], model.latent_dim, device=device)
-    most = most_images(model.image_size)
-    if len(code) > most:
-        print(f'a picture holds {most:,} faces: these are the first of {len(code):,}')
-    faces = torch.cat([to_bytes(some) for some in decode_batches(model, device, code[:most])])
+    faces = decode_batches(model, device, code)
+    picture = draw_and_save(faces, len(code), save_images or globals()['save_images'])
     name = 'generate' if prior == 'normal' else f'generate_{prior}'
-    return save_picture(grid(faces), f'work_dirs/{name}.jpg')
+    return save_picture(picture, f'work_dirs/{name}.jpg')
 
 
 # What it can do, in the order of doing: function, settings looked at, arguments in a session
@@ -216,7 +217,7 @@ ACTIONS = {
         s.device, s.training_batches, s.model, s.held_out_batches, s.settings)),
     'reconstruct': (reconstruct, 'seed', lambda s: (s.device, s.shown_batches, s.model)),
     'generate': (generate, 'n_samples prior seed', lambda s: (
-        s.device, s.model, s.settings.n_samples, s.random_codes, s.settings.prior)),
+        s.device, s.model, None, s.random_codes, s.settings.prior, s.settings.save_images)),
     'interpolate': (interpolate, 'seed', lambda s: (s.device, s.model, s.faces, s.settings.seed)),
     'traverse': (traverse, 'seed', lambda s: (s.device, s.model, s.faces, s.settings.seed)),
     'attributes': (draw_attributes, 'seed', lambda s: (
