@@ -4,13 +4,14 @@
 
 Hard-links the images of a folder under new names until there are 202,599, in a temporary
 folder beside it, and needs 2.5 GB there. Each row is a command in a process of its own, from its
-start to its end; its memory is the largest RssAnon seen, which leaves out the mapped pages of the
-cache. The weights are the bundled ones, which make all images after 007200.jpg held out; for
+start to its end: seconds, those of the processor among them, and the largest RssAnon seen, memory
+without the mapped pages of the cache. The weights are the bundled ones, which make all images after 007200.jpg held out; for
 priors and directions a copy of them without a record, which makes nine tenths known.
 """
 import argparse
 import os
 import random
+import resource
 import shutil
 import subprocess
 import sys
@@ -53,7 +54,7 @@ def main():
 
 
 def measure(root, size):
-    """{name of a step: 'seconds, MB'} for so many images."""
+    """{name of a step: 'seconds (of the processor), MB'} for so many images."""
     found = {}
     with tempfile.TemporaryDirectory(dir=root.parent) as folder:
         source = Path(folder) / 'img_align_celeba'
@@ -63,8 +64,9 @@ def measure(root, size):
             if isinstance(arguments, str):
                 arguments = ['-m', 'dldemos.VAE.main', *arguments.split(),
                              '--data_root', '{root}']
-            seconds, memory = watch([word.format(root=source) for word in arguments], folder)
-            found[name] = f'{seconds:.1f} s, {memory:.0f} MB'
+            seconds, of_cpu, memory = watch([word.format(root=source) for word in arguments],
+                                            folder)
+            found[name] = f'{seconds:.0f} s ({of_cpu:.0f}), {memory:.0f} MB'
             print(f'{size:,} images, {name}: {found[name]}', file=sys.stderr, flush=True)
     return found
 
@@ -83,8 +85,8 @@ def link_images(root, source, size):
 
 
 def watch(arguments, folder):
-    """Run Python with these arguments; its seconds, and its largest own memory in MB."""
-    start, most = time.perf_counter(), 0
+    """Run Python: its seconds, those of the processor, and its largest own memory in MB."""
+    start, cpu_before, most = time.perf_counter(), cpu_of_children(), 0
     with subprocess.Popen([sys.executable, *arguments], cwd=folder, stdout=subprocess.DEVNULL,
                           env={**os.environ, 'PYTHONPATH': str(REPOSITORY)}) as process:
         while process.poll() is None:
@@ -92,7 +94,13 @@ def watch(arguments, folder):
             time.sleep(0.02)
     if process.returncode:
         raise SystemExit(f'{" ".join(arguments)} ended with {process.returncode}')
-    return time.perf_counter() - start, most / 1024
+    return time.perf_counter() - start, cpu_of_children() - cpu_before, most / 1024
+
+
+def cpu_of_children():
+    """Seconds that processors gave to the processes started here that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def own_memory(pid):
