@@ -5,8 +5,9 @@
 Hard-links the images of a folder under new names until there are 202,599, in a temporary
 folder beside it, and needs 2.5 GB there. Each row is a command in a process of its own, from its
 start to its end: seconds, those of the processor among them, and the largest RssAnon seen, memory
-without the mapped pages of the cache. The weights are the bundled ones, which make all images after 007200.jpg held out; for
-priors and directions a copy of them without a record, which makes nine tenths known.
+without the mapped pages of the cache. The weights are the bundled ones, which make all images
+after 007200.jpg held out; for priors and directions a copy of them without a record, which makes
+nine tenths known.
 """
 import argparse
 import os
