@@ -1,35 +1,44 @@
-"""The cache at CelebA's size: build time, the process's own memory, and a warm start.
+"""The program at CelebA's size: the time and the own memory of what looks at all images.
 
     python benchmarks/scale.py data/celebA/img_align_celeba
 
 Hard-links the images of a folder under new names until there are 202,599, in a temporary
-folder beside it, and needs 2.5 GB there.
+folder beside it, and needs 2.5 GB there. Each row is a command in a process of its own, from its
+start to its end: seconds, those of the processor among them, and the largest RssAnon seen, memory
+without the mapped pages of the cache. The weights are the bundled ones, which make all images
+after 007200.jpg held out; for priors and directions a copy of them without a record, which makes
+nine tenths known.
 """
 import argparse
 import os
+import random
+import resource
+import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
-MEASURE = '''
-import resource, time
-import torch
-from dldemos.VAE.load_celebA import CelebADataset, batches
+REPOSITORY = Path(__file__).absolute().parents[1]
+sys.path.insert(0, str(REPOSITORY))
 
-def own_memory():  # MB, mapped files apart
-    fields = dict(line.split(':') for line in open('/proc/self/status'))
-    return int(fields['RssAnon'].split()[0]) / 1024
+from dldemos.VAE.latent.attributes import SHOWN_ATTRIBUTES  # noqa: E402
+from dldemos.VAE.training.checkpoint import PRETRAINED  # noqa: E402
 
-start = time.perf_counter()
-dataset = CelebADataset({root!r})
-opened = time.perf_counter() - start
-batch = next(iter(batches(dataset)))
-first = time.perf_counter() - start
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-print(f'{{len(dataset)}} images: opened in {{opened:.2f}} s, first batch after {{first:.2f}} s, '
-      f'own memory {{own_memory():.0f}} MB at the end, {{peak:.0f}} MB at most with mapped pages')
-'''
+OPEN = 'from dldemos.VAE.load_celebA import *; next(iter(batches(CelebADataset("{root}"))))'
+BUNDLED, OWN = '--ckpt_path pretrained', '--ckpt_path model.pth'
+STEPS = (                    # (what it is, arguments of Python)
+    ('build the cache, first batch', ['-c', OPEN]),
+    ('first batch again', ['-c', OPEN]),
+    ('reconstruct', f'reconstruct {BUNDLED}'),
+    ('generate --n_samples 20000', f'generate --n_samples 20000 {BUNDLED}'),
+    ('the same with --save_images', f'generate --n_samples 20000 --save_images faces {BUNDLED}'),
+    ('evaluate, priors fitted before', f'evaluate {BUNDLED}'),
+    ('generate --prior gaussian, fitted', f'generate --prior gaussian {OWN}'),
+    ('generate --prior flow, fitted', f'generate --prior flow {OWN}'),
+    ('attributes', f'attributes {OWN}'),
+)
 
 
 def main():
@@ -38,18 +47,71 @@ def main():
     parser.add_argument('--sizes', type=int, nargs='+', default=[20260, 202599])
     args = parser.parse_args()
     root = Path(args.root).absolute()
+    columns = [measure(root, size) for size in args.sizes]
+    print('| | ' + ' | '.join(f'{size:,} images' for size in args.sizes) + ' |')
+    print('| --- ' * (len(columns) + 1) + '|')
+    for name, _ in STEPS:
+        print(f'| {name} | ' + ' | '.join(column[name] for column in columns) + ' |')
+
+
+def measure(root, size):
+    """{name of a step: 'seconds (of the processor), MB'} for so many images."""
+    found = {}
+    with tempfile.TemporaryDirectory(dir=root.parent) as folder:
+        source = Path(folder) / 'img_align_celeba'
+        link_images(root, source, size)
+        shutil.copy(PRETRAINED, Path(folder) / 'model.pth')
+        for name, arguments in STEPS:
+            if isinstance(arguments, str):
+                arguments = ['-m', 'dldemos.VAE.main', *arguments.split(),
+                             '--data_root', '{root}']
+            seconds, of_cpu, memory = watch([word.format(root=source) for word in arguments],
+                                            folder)
+            found[name] = f'{seconds:.0f} s ({of_cpu:.0f}), {memory:.0f} MB'
+            print(f'{size:,} images, {name}: {found[name]}', file=sys.stderr, flush=True)
+    return found
+
+
+def link_images(root, source, size):
+    """Make the folder `source` of so many images, with a list of random attributes beside it."""
     names = sorted(path.name for path in root.iterdir() if path.suffix == '.jpg')
-    for size in args.sizes:
-        with tempfile.TemporaryDirectory(dir=root.parent) as folder:
-            source = Path(folder) / 'img_align_celeba'
-            source.mkdir()
-            for i in range(size):
-                os.link(root / names[i % len(names)], source / f'{i + 1:06}.jpg')
-            for label in ('build', 'warm ', 'warm '):
-                print(label, end=' ', flush=True)
-                subprocess.run([sys.executable, '-c', MEASURE.format(root=str(source))],
-                               check=True, cwd=Path(__file__).parents[1],
-                               stderr=subprocess.DEVNULL)
+    header = [*SHOWN_ATTRIBUTES, *(f'Other_{i}' for i in range(40 - len(SHOWN_ATTRIBUTES)))]
+    source.mkdir()
+    chance = random.Random(0)
+    with open(source.with_name('list_attr_celeba.txt'), 'w') as file:
+        print(size, ' '.join(header), sep='\n', file=file)
+        for i in range(size):
+            os.link(root / names[i % len(names)], source / f'{i + 1:06}.jpg')
+            print(f'{i + 1:06}.jpg', *chance.choices(('1', '-1'), k=40), file=file)
+
+
+def watch(arguments, folder):
+    """Run Python: its seconds, those of the processor, and its largest own memory in MB."""
+    start, cpu_before, most = time.perf_counter(), cpu_of_children(), 0
+    with subprocess.Popen([sys.executable, *arguments], cwd=folder, stdout=subprocess.DEVNULL,
+                          env={**os.environ, 'PYTHONPATH': str(REPOSITORY)}) as process:
+        while process.poll() is None:
+            most = max(most, own_memory(process.pid))
+            time.sleep(0.02)
+    if process.returncode:
+        raise SystemExit(f'{" ".join(arguments)} ended with {process.returncode}')
+    return time.perf_counter() - start, cpu_of_children() - cpu_before, most / 1024
+
+
+def cpu_of_children():
+    """Seconds that processors gave to the processes started here that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def own_memory(pid):
+    """RssAnon of a process in KB: its resident memory, mapped files apart."""
+    try:
+        status = Path(f'/proc/{pid}/status').read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    fields = dict(line.split(':', 1) for line in status.splitlines())
+    return int(fields.get('RssAnon', '0').split()[0])
 
 
 if __name__ == '__main__':

@@ -164,7 +164,7 @@ def test_what_is_no_run_is_told_in_a_sentence(images, here):
 
 
 @pytest.mark.parametrize('size, hiddens', [(32, '4,8,8'), (96, '4,8,8,8,8'), (128, '4,8,8,8'),
-                                           (16, '4')])
+                                           (16, '4'), (8, '4')])
 def test_other_sizes_train_and_draw(images, here, size, hiddens):
     options = ['--image_size', str(size), '--hiddens', hiddens, '--latent_dim', '8']
     program.main(['train', 'reconstruct', 'generate', 'interpolate', 'traverse', 'evaluate',

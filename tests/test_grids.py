@@ -5,9 +5,14 @@ import numpy
 import pytest
 import torch
 from PIL import Image
+from torchvision.transforms.functional import pad, to_pil_image
+from torchvision.utils import make_grid
 
 from dldemos.VAE.images.grids import (
+    enlarged,
+    enlargement,
     grid,
+    grid_of_batches,
     labelled_rows,
     most_images,
     pairs,
@@ -79,3 +84,31 @@ def test_a_picture_is_saved_under_its_name_and_as_the_newest(tmp_path):
     shades = {name: Image.open(tmp_path / 'work_dirs' / name).getpixel((4, 4))[0]
               for name in sorted(os.listdir(tmp_path / 'work_dirs'))}
     assert shades == {'a.jpg': 0, 'b.jpg': 255, 'tmp.jpg': 255}
+
+
+def former_grid(images, columns=8):
+    """The grid of torchvision, as it was drawn while all images were in memory."""
+    columns = min(len(images), max(columns, math.isqrt(len(images) - 1) + 1))
+    factor = enlargement(len(images), columns, math.ceil(len(images) / columns), images.shape[-1])
+    sheet = make_grid(to_bytes(enlarged(images, factor)), nrow=columns, padding=2, pad_value=255)
+    return to_pil_image(pad(sheet, [2], fill=255) if len(images) == 1 else sheet)
+
+
+@pytest.mark.parametrize('n', [1, 5, 12, 64, 90])
+def test_a_grid_of_batches_has_the_pixels_of_the_grid_of_all(n):
+    images = torch.rand(n, 3, 64, 48, generator=torch.Generator().manual_seed(n)) * 1.2 - 0.1
+    expected = numpy.asarray(former_grid(images))
+    assert numpy.array_equal(numpy.asarray(grid(images)), expected)
+    for size in (1, 7, 64):
+        picture = grid_of_batches(iter(images.split(size)), n)
+        assert numpy.array_equal(numpy.asarray(picture), expected)
+
+
+def test_a_grid_takes_no_more_batches_than_it_has_room_for(monkeypatch, capsys):
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', (3 * 10) ** 2 + 50)
+    images = torch.rand(40, 3, 8, 8)
+    batches = iter(images.split(4))
+    picture = grid_of_batches(batches, 40)
+    assert 'a picture holds 9 faces: these are the first of 40' in capsys.readouterr().out
+    assert numpy.array_equal(numpy.asarray(picture), numpy.asarray(former_grid(images[:9])))
+    assert len(list(batches)) == 7

@@ -1,4 +1,5 @@
 import os
+import tracemalloc
 from functools import partial
 
 import pytest
@@ -87,6 +88,24 @@ def test_a_list_with_blank_lines_is_read(tmp_path):
     found = read_attributes(tmp_path, ['000002.jpg'])
     assert {name: values.tolist() for name, values in found.items()} == {
         'Bald': [True], 'Eyeglasses': [False], 'Smiling': [False]}
+
+
+def test_a_long_list_takes_little_memory(tmp_path):
+    """A line of it is 120 bytes of text; 202,599 of them were 600 MB as lists of words."""
+    n, header = 5000, [f'A{i}' for i in range(40)]
+    lines = [f'{i:06}.jpg ' + ' '.join('1' if (i + j) % 3 else '-1' for j in range(40))
+             for i in range(n)]
+    (tmp_path / 'list_attr_celeba.txt').write_text('\n'.join([str(n), ' '.join(header), *lines]))
+    del lines
+    names = [f'{i:06}.jpg' for i in range(n)]
+    tracemalloc.start()
+    try:
+        found = read_attributes(tmp_path, names)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 500 * n
+    assert all(found[f'A{j}'].tolist() == [(i + j) % 3 > 0 for i in range(n)] for j in (0, 1, 39))
 
 
 @pytest.mark.parametrize('text, line', [

@@ -1,11 +1,16 @@
 import json
 import math
+import weakref
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch.distributions import Normal
+from torch.utils.data import DataLoader
 
 from dldemos.VAE import main as program
+from dldemos.VAE.latent import metrics as metrics_of
+from dldemos.VAE.latent.codes import count_images, encode_all
 from dldemos.VAE.latent.elbo import (
     bits_per_dimension,
     calibrated_kl_weight,
@@ -13,6 +18,7 @@ from dldemos.VAE.latent.elbo import (
     kl_divergence,
 )
 from dldemos.VAE.latent.metrics import (
+    RunningVariance,
     active_units,
     evaluate,
     psnr,
@@ -156,3 +162,102 @@ def test_one_image_has_the_metrics_that_one_can_have(images, here, capsys):
     assert {'mse_mean', 'psnr', 'ssim', 'kl', 'loss'} <= metrics.keys()
     assert not {'active_units', 'swd_halves', 'swd_normal'} & metrics.keys()
     assert 'one image: no active units and no distances' in capsys.readouterr().out
+
+
+def small_vae():
+    torch.manual_seed(0)
+    return VAE(hiddens=(4, 8, 8, 8, 8), latent_dim=8).eval()
+
+
+class Batches:
+    """Batches of drawn images that come one by one, and the number of them alive at once."""
+
+    def __init__(self, n_images, batch_size):
+        self.dataset, self.size = range(n_images), batch_size
+        self.alive, self.most = weakref.WeakSet(), 0
+
+    def image(self, index):
+        generator = torch.Generator().manual_seed(index)
+        return F.interpolate(torch.rand(1, 3, 8, 8, generator=generator), size=64)[0]
+
+    def __iter__(self):
+        for start in range(0, len(self.dataset), self.size):
+            indices = self.dataset[start:start + self.size]
+            batch = torch.stack([self.image(i) for i in indices])
+            self.alive.add(batch)
+            self.most = max(self.most, len(self.alive))
+            yield batch
+            del batch
+
+
+@torch.no_grad()
+def in_one_go(model, images, n):
+    """The metrics of a set, each by its definition; the distance of two halves of n images."""
+    mean, logvar = model.encode(images)
+    decoded = model.decode(mean)
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
+    faces = model.decode(torch.zeros(n, 8)).clamp(0, 1)
+    return {'n_images': len(images), 'mse_mean': (decoded - images).square().mean().item(),
+            'ssim': ssim(decoded.clamp(0, 1), images),
+            'kl': kl_divergence(mean, logvar).mean().item(),
+            'active_units': int((mean.double().var(0) > 0.01).sum()),
+            'swd_halves': sliced_wasserstein(images[order[:n]], images[order[n:2 * n]]),
+            'swd_normal': sliced_wasserstein(images[order[:n]], faces)}
+
+
+@pytest.mark.parametrize('batch_size', [1, 7, 16, 45])
+@pytest.mark.parametrize('most', [2048, 10])
+def test_metrics_in_batches_are_those_of_all_in_one_go(here, monkeypatch, batch_size, most):
+    monkeypatch.setattr(metrics_of, 'MOST_COMPARED', most)
+    model, dataloader = small_vae(), Batches(45, batch_size)
+    found = evaluate('cpu', model, dataloader, 0.00025, {'normal': lambda n: torch.zeros(n, 8)})
+    expected = in_one_go(model, torch.cat(list(dataloader)), min(most, 22))
+    assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_codes_sampled_are_the_same_as_ever(here):
+    """The random numbers are those of batches of 64, one after the other."""
+    model, dataloader = small_vae(), Batches(150, 64)
+    found = evaluate('cpu', model, dataloader, 0.00025, {})
+    torch.manual_seed(0)
+    errors = []
+    for images in dataloader:
+        with torch.no_grad():
+            code = model.reparameterize(*model.encode(images))
+            errors.append((model.decode(code) - images).square().flatten(1).mean(1))
+    assert found['mse_sampled'] == pytest.approx(torch.cat(errors).mean().item(), rel=1e-5)
+
+
+def test_the_images_are_never_held_all_at_once(here, monkeypatch):
+    largest = []
+    monkeypatch.setattr(metrics_of, 'MOST_COMPARED', 20)
+    monkeypatch.setattr(metrics_of, 'ssim', lambda x, y: largest.append(len(x)) or 0.0)
+    model, dataloader = small_vae(), Batches(400, 8)
+    evaluate('cpu', model, dataloader, 0.00025, {'normal': lambda n: torch.zeros(n, 8)})
+    assert dataloader.most <= 3
+    assert largest == [8] * 50                          # nor are the decoded ones
+    mean, logvar = encode_all(model, 'cpu', dataloader)
+    assert dataloader.most <= 3
+    assert mean.shape == logvar.shape == (400, 8)
+    halves = metrics_of.Halves(400, seed=0)
+    for images in dataloader:
+        halves.add(images)
+    patches = halves.half.levels + halves.other.levels
+    assert sum(level.numel() for level in patches) == 2 * 20 * 3 * 64 * 147    # of 40 images
+
+
+@pytest.mark.parametrize('how', [{'drop_last': True}, {'sampler': [3, 1, 4, 1, 5]}, {}])
+def test_images_are_counted_in_any_loader(how):
+    dataloader = DataLoader(torch.zeros(11, 3, 4, 4), 4, **how)
+    assert count_images(dataloader) == sum(len(images) for images in dataloader)
+    assert count_images(list(dataloader)) == count_images(dataloader)
+
+
+def test_a_running_variance_keeps_its_digits():
+    torch.manual_seed(0)
+    values = 1e4 + 0.01 * torch.randn(1000, 3, dtype=torch.float64)
+    running = RunningVariance()
+    for some in values.split([1, 0 + 9, 490, 500]):
+        running.add(some)
+    torch.testing.assert_close(running.variance(), values.var(0), rtol=1e-9, atol=0)
+    assert running.n_above(0.01) == 0 and running.n_above(1e-6) == 3

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from dldemos.VAE.latent import priors
 from dldemos.VAE.latent.priors import fit_flow, fit_gaussian, fitted_prior, sample_codes
 from dldemos.VAE.model import VAE
 from dldemos.VAE.support.errors import UserError
@@ -79,3 +80,13 @@ def test_priors_are_the_same_for_a_seed(prior):
         fitted = fit_gaussian(mean, logvar) if prior == 'gaussian' else fit_flow(mean, logvar, 5)
         draws.append(sample_codes(prior, fitted, 10, 2))
     assert torch.equal(*draws)
+
+
+def test_many_codes_are_those_of_the_flow_in_chunks(monkeypatch):
+    fitted = fit_flow(*codes_in_two_heaps(300), n_steps=5)
+    draws = []
+    for chunk in (4096, 7):
+        monkeypatch.setattr(priors, 'CHUNK', chunk)
+        torch.manual_seed(4)
+        draws.append(sample_codes('flow', fitted, 50, 2))
+    torch.testing.assert_close(*draws)

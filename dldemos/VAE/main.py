@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from tqdm import tqdm
 
 from dldemos.VAE.images.described import describe
-from dldemos.VAE.images.grids import grid, labelled_rows, most_images, pairs, save_picture, to_bytes
+from dldemos.VAE.images.grids import labelled_rows, pairs, save_picture
+from dldemos.VAE.images.saved import draw_and_save
 from dldemos.VAE.latent.attributes import draw_attributes
 from dldemos.VAE.latent.codes import decode_batches, first_images
 from dldemos.VAE.latent.elbo import calibrated_kl_weight, kl_divergence, meaning_of
@@ -52,6 +53,7 @@ held_out = 0.1                      # share not trained on; CelebA as a whole: i
 cache_dir = None                    # folder for decoded images; None: beside the images
 n_samples = 64                      # faces that generate draws
 prior = 'normal'                    # of random codes: N(0, I); gaussian, flow: fitted to images
+save_images = None                  # folder: generate also writes each face there as a PNG
 
 # Run
 work_dir = 'work_dirs'              # folder of an experiment; another one has its weights too
@@ -195,37 +197,35 @@ def reconstruct(device, dataloader, model, folder=None, n_images=16):
 
 
 @torch.no_grad()
-def generate(device, model, n_samples=None, code=None, prior='normal', folder=None):
+def generate(device, model, n_samples=None, code=None, prior='normal', save_images=None,
+             folder=None):
     """Draw faces from random codes: n_samples of N(0, I), as model.sample, or given ones.
 
-    generate.jpg in the folder, or work_dir; generate_flow.jpg ... for codes of another prior.
-    Returns the picture.
+    generate.jpg in the folder or work_dir, generate_flow.jpg ... for codes of another prior; each
+    face also as a PNG in the folder save_images. Returns the picture.
     """
     if code is None:
         code = torch.randn(n_samples or globals()['n_samples'], model.latent_dim, device=device)
-    most = most_images(model.image_size)
-    if len(code) > most:
-        print(f'a picture holds {most:,} faces: these are the first of {len(code):,}')
-    faces = torch.cat([to_bytes(some) for some in decode_batches(model, device, code[:most])])
+    faces = decode_batches(model, device, code)
+    picture = draw_and_save(faces, len(code), save_images or globals()['save_images'])
     name = 'generate' if prior == 'normal' else f'generate_{prior}'
-    return save_picture(grid(faces), f'{folder or work_dir}/{name}.jpg')
+    return save_picture(picture, f'{folder or work_dir}/{name}.jpg')
 
 
 # What it can do, in the order of doing: function, settings looked at, arguments in a session
 ACTIONS = {
     'train': (train, 'n_epochs kl_weight lr batch_size seed', lambda s: (
         s.device, s.training_batches, s.model, s.held_out_batches, s.settings)),
-    'reconstruct': (reconstruct, 'seed', lambda s: (
-        s.device, s.shown_batches, s.model, s.work_dir)),
+    'reconstruct': (reconstruct, 'seed', lambda s: (s.device, s.shown_batches, s.model, s.folder)),
     'generate': (generate, 'n_samples prior seed', lambda s: (
-        s.device, s.model, s.settings.n_samples, s.random_codes, s.settings.prior, s.work_dir)),
-    'interpolate': (interpolate, 'seed', lambda s: (
-        s.device, s.model, s.faces, s.seed, s.work_dir)),
-    'traverse': (traverse, 'seed', lambda s: (s.device, s.model, s.faces, s.seed, s.work_dir)),
+        s.device, s.model, None, s.random_codes, s.settings.prior, s.settings.save_images,
+        s.folder)),
+    'interpolate': (interpolate, 'seed', lambda s: (s.device, s.model, s.faces, s.seed, s.folder)),
+    'traverse': (traverse, 'seed', lambda s: (s.device, s.model, s.faces, s.seed, s.folder)),
     'attributes': (draw_attributes, 'seed', lambda s: (
-        s.device, s.model, s.faces, s.attribute_directions, s.work_dir)),
+        s.device, s.model, s.faces, s.attribute_directions, s.folder)),
     'evaluate': (evaluate, 'kl_weight seed', lambda s: (
-        s.device, s.model, s.evaluated_batches, s.settings.kl_weight, s.draw_codes, s.work_dir)),
+        s.device, s.model, s.evaluated_batches, s.settings.kl_weight, s.draw_codes, s.folder)),
 }
 
 

@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import Subset
 
 from dldemos.VAE.images.described import is_synthetic, were_trained_on
+from dldemos.VAE.images.saved import check_folder
 from dldemos.VAE.latent.attributes import attribute_directions, read_attributes
 from dldemos.VAE.latent.codes import encode_all
 from dldemos.VAE.latent.priors import PRIORS, fitted_prior, sample_codes
@@ -45,8 +46,10 @@ class Session:
 
     def __init__(self, actions, settings, given, device):
         self.settings, self.given, self.device = settings, given, device
-        self.seed, self.work_dir = settings.seed, settings.work_dir
+        self.seed, self.folder = settings.seed, settings.work_dir
         self.trains = 'train' in actions
+        if 'generate' in actions and settings.save_images is not None:
+            check_folder(settings.save_images)     # before hours of training
         self.weights = self.find_weights()
         self.record = {} if self.trains else read_record(self.weights)
         self.model = self.open_model()

@@ -5,8 +5,6 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
-from torchvision.transforms.functional import pad, to_pil_image
-from torchvision.utils import make_grid
 
 from dldemos.VAE.support.files import atomic_write, printable
 
@@ -21,10 +19,55 @@ def grid(images, columns=8):
     A picture of fewer than FEW_IMAGES images is enlarged; one of many has more columns, so as
     to be no higher than wide.
     """
-    columns = min(len(images), max(columns, math.isqrt(len(images) - 1) + 1))
-    rows = math.ceil(len(images) / columns)
-    return tiled(enlarged(images, enlargement(len(images), columns, rows, images.shape[-1])),
-                 columns)
+    return grid_of_batches([images], len(images), columns)
+
+
+def grid_of_batches(batches, n_images, columns=8):
+    """The picture of `grid` of n_images images that come in batches, which are not kept.
+
+    Where a picture cannot hold them all, the first ones are drawn, and a line says so; no
+    more batches are taken.
+    """
+    sheet = None
+    for images in batches:
+        if sheet is None:
+            side = images.shape[-1]
+            shown = min(n_images, most_images(side))
+            if shown < n_images:
+                print(f'a picture holds {shown:,} faces: these are the first of {n_images:,}')
+            columns = min(shown, max(columns, math.isqrt(shown - 1) + 1))
+            factor = enlargement(shown, columns, math.ceil(shown / columns), side)
+            sheet = Sheet(shown, columns)
+        sheet.add(enlarged(images, factor))
+        if sheet.n_shown == shown:
+            break
+    return sheet.picture
+
+
+class Sheet:
+    """A picture of images in rows, with lines between and around them.
+
+    Args:
+        n_images: how many it shows; more than that are passed over.
+    """
+
+    def __init__(self, n_images, columns):
+        self.n_images, self.columns = n_images, min(columns, n_images)
+        self.picture, self.n_shown = None, 0
+
+    def add(self, images):
+        """Paste the next images (N, 3, H, W), all of the same size."""
+        height, width = (pixels + PADDING for pixels in images.shape[-2:])
+        if self.picture is None:
+            rows = math.ceil(self.n_images / self.columns)
+            self.picture = Image.new('RGB', (width * self.columns + PADDING,
+                                             height * rows + PADDING), 'white')
+        images = to_bytes(images[:self.n_images - self.n_shown]).permute(0, 2, 3, 1).contiguous()
+        for pixels in images.numpy():
+            row, column = divmod(self.n_shown, self.columns)
+            self.picture.paste(Image.fromarray(pixels),
+                               (PADDING + width * column, PADDING + height * row))
+            self.n_shown += 1
 
 
 def to_bytes(images):
@@ -36,10 +79,9 @@ def to_bytes(images):
 
 def tiled(images, columns):
     """Images (N, 3, H, W) in rows, with lines between and around them (PIL)."""
-    sheet = make_grid(to_bytes(images), nrow=columns, padding=PADDING, pad_value=255)
-    if len(images) == 1:                     # make_grid sets no border around a single image
-        sheet = pad(sheet, [PADDING], fill=255)
-    return to_pil_image(sheet)
+    sheet = Sheet(len(images), columns)
+    sheet.add(images)
+    return sheet.picture
 
 
 def most_images(side):

@@ -1,5 +1,6 @@
 """Attributes of faces (glasses, a smile, black hair ...) as directions in the latent space."""
 import glob
+import os
 from pathlib import Path
 
 import torch
@@ -56,27 +57,31 @@ def read_attributes(root, names):
                         f'says where to get it')
     header, values = parse_list(found[0])
     try:
-        table = torch.tensor([values[Path(name).name] for name in names], dtype=torch.bool)
+        rows = bytearray().join(values[os.path.basename(name)] for name in names)
     except KeyError as error:
         raise UserError(f'{found[0]} has no line for {error.args[0]}: get the list that belongs '
                         f'to these images') from error
+    table = torch.frombuffer(rows, dtype=torch.bool).view(len(names), len(header))
     return dict(zip(header, table.T))
 
 
 def parse_list(path):
-    """(attributes, {file name: a bool for each}) of a list laid out as CelebA's."""
-    text = path.read_text(encoding='utf-8', errors='surrogateescape')
-    lines = [(number, line.split()) for number, line in enumerate(text.splitlines(), 1)
-             if line.strip()]
+    """(attributes, {file name: a byte for each, 1 or 0}) of a list laid out as CelebA's."""
     layout = ('is not laid out as list_attr_celeba.txt: a count, a line of names, then a name '
               'and a 1 or -1 for each attribute on every line')
-    if len(lines) < 2:
+    header, values = None, {}
+    with open(path, encoding='utf-8', errors='surrogateescape') as file:
+        lines = ((number, line.split()) for number, line in enumerate(file, 1) if line.strip())
+        next(lines, None)                                  # the count
+        for number, (name, *signs) in lines:
+            if header is None:
+                header = [name, *signs]
+                continue
+            if len(signs) != len(header) or not set(signs) <= {'1', '-1'}:
+                raise UserError(f'{path}, line {number}, {layout}')
+            values[name] = bytes(sign == '1' for sign in signs)
+    if header is None:
         raise UserError(f'{path} {layout}')
-    (_, header), values = lines[1], {}
-    for number, (name, *signs) in lines[2:]:
-        if len(signs) != len(header) or not set(signs) <= {'1', '-1'}:
-            raise UserError(f'{path}, line {number}, {layout}')
-        values[name] = [sign == '1' for sign in signs]
     return header, values
 
 

@@ -8,16 +8,21 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from tqdm import tqdm
 
+from dldemos.VAE.latent.codes import count_images, decode_batches
 from dldemos.VAE.latent.elbo import (
     bits_per_dimension,
     calibrated_kl_weight,
     implied_variance,
-    kl_per_dimension,
+    kl_divergence,
 )
+from dldemos.VAE.latent.wasserstein import Patches, sliced_wasserstein
 from dldemos.VAE.support.files import WORK_DIR, atomic_write
 
+MOST_COMPARED = 2048         # images of a set whose distance to another is measured
 ACTIVE_THRESHOLD = 0.01
+WINDOW = 11                  # pixels a side of the windows of SSIM
 LABELS = {                   # what `evaluate` prints for its metrics
     'n_images': 'images',
     'mse_sampled': 'MSE, code sampled',
@@ -40,6 +45,9 @@ LABELS = {                   # what `evaluate` prints for its metrics
 def evaluate(device, model, dataloader, kl_weight, draw_codes, work_dir=WORK_DIR, seed=0):
     """Print metrics of the model on held-out images.
 
+    The images pass by a batch at a time: of any number of them only sums are kept, and patches
+    of at most 2 * MOST_COMPARED, for the distances.
+
     Args:
         draw_codes: {prior: function of a number of codes -> (n, latent_dim)}; each gets the
             distance of the faces decoded from them.
@@ -47,31 +55,20 @@ def evaluate(device, model, dataloader, kl_weight, draw_codes, work_dir=WORK_DIR
     Returns:
         {metric: value}, by the keys of LABELS and kl_weight, latent_dim, variance_implied; also
         written to evaluate.json in work_dir. A metric that has no meaning is left out: the bits
-        of a kl_weight of 0, and what needs two images where there is one.
+        of a kl_weight of 0, what needs two images where there is one, and what needs windows
+        of 11 pixels a side where the images have less.
     """
-    model.to(device).eval()
+    model.to(device, memory_format=torch.channels_last).eval()
+    n_images = count_images(dataloader)
+    halves = Halves(n_images, seed)
     torch.manual_seed(seed)
-    images, decoded, sampled, means, logvars = [], [], [], [], []
-    for batch in dataloader:
-        mean, logvar = model.encode(batch.to(device))
-        images.append(batch)
-        decoded.append(model.decode(mean).cpu())
-        sampled.append(model.decode(model.reparameterize(mean, logvar)).cpu())
-        means.append(mean.cpu())
-        logvars.append(logvar.cpu())
-    images, decoded, sampled = torch.cat(images), torch.cat(decoded), torch.cat(sampled)
-    mean, logvar = torch.cat(means), torch.cat(logvars)
-    metrics = {'n_images': len(images), 'mse_sampled': F.mse_loss(sampled, images).item(),
-               'mse_mean': F.mse_loss(decoded, images).item(),
-               'ssim': ssim(decoded.clamp(0, 1), images),
-               'kl': kl_per_dimension(mean, logvar).mean(0).sum().item(),
-               'latent_dim': mean.shape[1]}
-    metrics |= likelihood(metrics, kl_weight, images[0].numel())
-    if len(images) < 2:
+    metrics, n_active, n_values = measure(device, model, dataloader, n_images, halves)
+    metrics |= likelihood(metrics, kl_weight, n_values)
+    if metrics['n_images'] < 2:
         print('one image: no active units and no distances, which need two')
     else:
-        metrics['active_units'] = active_units(mean)
-        metrics |= distances(device, model, images, draw_codes, seed)
+        metrics['active_units'] = n_active
+        metrics |= distances(device, model, halves, draw_codes) if 'ssim' in metrics else {}
     for name, label in LABELS.items():
         if name in metrics:
             value = metrics[name]
@@ -80,6 +77,37 @@ def evaluate(device, model, dataloader, kl_weight, draw_codes, work_dir=WORK_DIR
     with atomic_write(Path(work_dir) / 'evaluate.json', 'w') as file:
         file.write(json.dumps(metrics, indent=2) + '\n')
     return metrics
+
+
+def measure(device, model, dataloader, n_images, halves):
+    """One pass over the images, each batch of which is given to `halves` as well.
+
+    Returns:
+        The metrics that are means over the images, the number of active units, and the number
+        of values of an image.
+    """
+    sums = {}
+    codes = RunningVariance()
+    with tqdm(total=n_images, desc='evaluating', unit='image', leave=False, disable=None) as bar:
+        for images in dataloader:
+            is_large = min(images.shape[-2:]) >= WINDOW
+            if is_large:
+                halves.add(images)
+            images = images.to(device, memory_format=torch.channels_last)
+            mean, logvar = model.encode(images)
+            decoded = model.decode(mean)
+            sampled = model.decode(model.reparameterize(mean, logvar))
+            of_batch = {'mse_sampled': F.mse_loss(sampled, images).item(),
+                        'mse_mean': F.mse_loss(decoded, images).item(),
+                        'kl': kl_divergence(mean, logvar).mean().item()}
+            if is_large:
+                of_batch['ssim'] = ssim(decoded.clamp(0, 1), images)
+            for name, value in of_batch.items():
+                sums[name] = sums.get(name, 0.0) + len(images) * value
+            codes.add(mean)
+            bar.update(len(images))
+    return ({'n_images': codes.n, **{name: total / codes.n for name, total in sums.items()},
+             'latent_dim': mean.shape[1]}, codes.n_above(ACTIVE_THRESHOLD), images[0].numel())
 
 
 def likelihood(metrics, kl_weight, n_values):
@@ -96,15 +124,35 @@ def likelihood(metrics, kl_weight, n_values):
     return {**found, 'variance_implied': implied_variance(kl_weight, n_values)}
 
 
-def distances(device, model, images, draw_codes, seed):
+class Halves:
+    """Patches of two halves of the images, in random order, of at most MOST_COMPARED each."""
+
+    def __init__(self, n_images, seed):
+        n = min(n_images // 2, MOST_COMPARED)
+        order = torch.randperm(n_images, generator=torch.Generator().manual_seed(seed))
+        self.half, self.other = Patches(n), Patches(n)
+        self.place = torch.full((n_images,), -1)          # in the first n, or the second
+        self.place[order[:2 * n]] = torch.arange(2 * n)
+        self.n_seen = 0
+
+    def add(self, images):
+        """Take what belongs to the halves of the next images (N, 3, H, W)."""
+        place = self.place[self.n_seen:self.n_seen + len(images)]
+        self.n_seen += len(images)
+        n = self.half.n_images
+        for patches, chosen, start in ((self.half, (place >= 0) & (place < n), 0),
+                                       (self.other, place >= n, n)):
+            if chosen.any():
+                patches.add(images[chosen], place[chosen] - start)
+
+
+def distances(device, model, halves, draw_codes):
     """Sliced Wasserstein distances to one half of the images: of the other, and of samples."""
-    n = len(images) // 2
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
-    half, other = images[order[:n]], images[order[n:2 * n]]
-    found = {'swd_halves': sliced_wasserstein(half, other)}
+    n, half = halves.half.n_images, halves.half.descriptors()
+    found = {'swd_halves': sliced_wasserstein(half, halves.other.descriptors())}
     for prior, draw in draw_codes.items():
-        faces = model.decode(draw(n).to(device)).cpu().clamp(0, 1)
-        found[f'swd_{prior}'] = sliced_wasserstein(half, faces)
+        faces = (some.clamp(0, 1) for some in decode_batches(model, device, draw(n)))
+        found[f'swd_{prior}'] = sliced_wasserstein(half, Patches(n).add_all(faces).descriptors())
     return found
 
 
@@ -119,13 +167,10 @@ def ssim(x, y):
     Wang, Bovik, Sheikh and Simoncelli, "Image quality assessment", 2004: an 11 x 11 Gaussian
     window with sigma 1.5, K1 = 0.01, K2 = 0.03, and no padding.
     """
-    offsets = torch.arange(11, dtype=x.dtype, device=x.device) - 5
-    window = torch.exp(-offsets**2 / (2 * 1.5**2))
-    window = window / window.sum()
-    kernel = torch.outer(window, window).expand(x.shape[1], 1, 11, 11)
+    down, across = (gaussian_windows(size).to(x) for size in x.shape[-2:])
 
-    def blur(images):
-        return F.conv2d(images, kernel, groups=x.shape[1])
+    def blur(images):                              # a product of matrices: sooner than conv2d
+        return down @ images @ across.T
 
     mean_x, mean_y = blur(x), blur(y)
     var_x, var_y = blur(x * x) - mean_x**2, blur(y * y) - mean_y**2
@@ -136,59 +181,49 @@ def ssim(x, y):
     return similarity.mean().item()
 
 
+def gaussian_windows(size):
+    """A Gaussian window of 11 pixels at each of its places on `size` pixels: (size - 10, size)."""
+    offsets = torch.arange(float(WINDOW)) - WINDOW // 2
+    window = torch.exp(-offsets**2 / (2 * 1.5**2))
+    window = window / window.sum()
+    return torch.stack([F.pad(window, (i, size - WINDOW - i))
+                        for i in range(size - WINDOW + 1)])
+
+
+class RunningVariance:
+    """The variance of each column of values (N, D) that come in batches, in float64.
+
+    Chan, Golub and LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing Sample
+    Variances", 1979: sums of squares about the mean, which lose no digits.
+    """
+
+    def __init__(self):
+        self.n, self.mean, self.squares = 0, 0.0, 0.0
+
+    def add(self, values):
+        values = values.cpu().double()
+        n, mean = len(values), values.mean(0)
+        step = mean - self.mean
+        self.squares = (self.squares + (values - mean).square().sum(0)
+                        + step**2 * (self.n * n / (self.n + n)))
+        self.n += n
+        self.mean = self.mean + step * (n / self.n)
+
+    def variance(self):
+        """Of each column, (D,); of two values at least."""
+        return self.squares / (self.n - 1)
+
+    def n_above(self, threshold):
+        """How many columns vary more than that; 0 where a single value is known."""
+        return int((self.variance() > threshold).sum()) if self.n > 1 else 0
+
+
 def active_units(mean, threshold=ACTIVE_THRESHOLD):
     """How many dimensions of the code depend on the image: variance of its mean > threshold.
 
     Burda, Grosse and Salakhutdinov, "Importance Weighted Autoencoders", 2016, section 5.2.
     mean: (N, latent_dim).
     """
-    return int((mean.var(0) > threshold).sum())
-
-
-def laplacian_pyramid(images, n_levels):
-    """Images -> their details at full size, half size ..., and what is left at the smallest."""
-    levels = []
-    for _ in range(n_levels - 1):
-        smaller = F.avg_pool2d(images, 2)
-        enlarged = F.interpolate(smaller, scale_factor=2, mode='bilinear', align_corners=False)
-        levels.append(images - enlarged)
-        images = smaller
-    return [*levels, images]
-
-
-def descriptors(images, generator, per_image=64, side=7):
-    """Random patches of images, normalised by channel: (N * per_image, 3 * side * side)."""
-    n, channels, height, width = images.shape
-    patches = images.unfold(2, side, 1).unfold(3, side, 1)      # (N, 3, rows, columns, 7, 7)
-    rows = torch.randint(height - side + 1, (n, per_image), generator=generator)
-    columns = torch.randint(width - side + 1, (n, per_image), generator=generator)
-    which = torch.arange(n).unsqueeze(1)
-    picked = patches[which, :, rows, columns].reshape(-1, channels, side, side)
-    picked = picked - picked.mean((0, 2, 3), keepdim=True)
-    picked = picked / picked.std((0, 2, 3), keepdim=True)
-    return picked.flatten(1)
-
-
-def sliced_wasserstein(x, y, n_levels=3, n_projections=256, seed=0):
-    """The sliced Wasserstein distance between two sets of as many images, times 1000.
-
-    Karras, Aila, Laine and Lehtinen, "Progressive Growing of GANs", 2018, section 5: patches
-    of 7 x 7 at each level of a Laplacian pyramid, projected on random directions; the mean
-    distance between the sorted projections, a mean over the levels 64, 32 and 16. Here with
-    64 patches of an image and 256 directions, and the same places and directions for both.
-
-    Raises:
-        ValueError: the sets differ in shape.
-    """
-    if x.shape != y.shape:
-        raise ValueError(f'sets of the same shape are compared, not {x.shape} and {y.shape}')
-    distances = []
-    for a, b in zip(laplacian_pyramid(x, n_levels), laplacian_pyramid(y, n_levels)):
-        a = descriptors(a, torch.Generator().manual_seed(seed))
-        b = descriptors(b, torch.Generator().manual_seed(seed))
-        generator = torch.Generator().manual_seed(seed + 1)
-        directions = torch.randn(a.shape[1], n_projections, generator=generator)
-        directions = directions / directions.norm(dim=0)
-        difference = (a @ directions).sort(0).values - (b @ directions).sort(0).values
-        distances.append(difference.abs().mean().item())
-    return 1000 * sum(distances) / len(distances)
+    codes = RunningVariance()
+    codes.add(mean)
+    return codes.n_above(threshold)

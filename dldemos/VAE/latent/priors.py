@@ -16,6 +16,7 @@ from dldemos.VAE.support.errors import UserError
 from dldemos.VAE.support.files import atomic_write
 
 PRIORS = ('normal', 'gaussian', 'flow')
+CHUNK = 4096                   # codes that the flow carries at once
 FORMAT = 'dldemos.VAE prior 1'
 
 
@@ -81,11 +82,12 @@ def sample_codes(prior, fitted, n_samples, latent_dim, n_steps=40):
     network = Velocity(latent_dim, width=fitted['layers.0.weight'].shape[0])
     network.load_state_dict({name: value for name, value in fitted.items()
                              if name not in ('shift', 'scale')})
-    for step in range(n_steps):                         # Heun's method, from noise to codes
-        time = torch.full((n_samples, 1), step / n_steps)
-        first = network(code, time)
-        second = network(code + first / n_steps, time + 1 / n_steps)
-        code = code + (first + second) / (2 * n_steps)
+    for some in code.split(CHUNK):                      # in place
+        for step in range(n_steps):                     # Heun's method, from noise to codes
+            time = torch.full((len(some), 1), step / n_steps)
+            first = network(some, time)
+            second = network(some + first / n_steps, time + 1 / n_steps)
+            some += (first + second) / (2 * n_steps)
     return fitted['shift'] + fitted['scale'] * code
 
 

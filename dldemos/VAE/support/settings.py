@@ -112,6 +112,7 @@ CHECKS = {
     'run_path': name,
     'n_samples': whole_number(1),
     'prior': one_of('normal', 'gaussian', 'flow'),
+    'save_images': name,
     'seed': whole_number(0, 2**63 - 1),
     'compile': one_of('on', 'off', 'auto'),
 }

@@ -17,8 +17,8 @@ BUNDLED_FOLDER = Path(__file__).absolute().parents[1] / 'pretrained'
 PRETRAINED = str(BUNDLED_FOLDER / 'pretrained.pth')       # what it is: pretrained.json
 RUN_FORMAT = 'dldemos.VAE run 3'
 # Settings that cannot change the weights: a run and the one that resumes it may differ in them
-FREE_SETTINGS = ('n_samples', 'prior', 'device', 'compile', 'resume', 'run_path', 'ckpt_path',
-                 'cache_dir', 'work_dir', 'recipe')
+FREE_SETTINGS = ('n_samples', 'prior', 'save_images', 'device', 'compile', 'resume', 'run_path',
+                 'ckpt_path', 'cache_dir', 'work_dir', 'recipe')
 MODEL_SETTINGS = ('hiddens', 'latent_dim', 'image_size')
 
 
