@@ -132,17 +132,47 @@ def test_unreadable_images_are_left_out_and_named(tmp_path, capsys):
         assert close(pixels[7], expected(folder / '0008.png'))
 
 
-def test_too_many_unreadable_images_are_an_error(images, tmp_path):
+def test_too_many_unreadable_images_are_an_error(images, tmp_path, capsys):
     (images / '000004.jpg').write_bytes(b'no JPEG')
-    with pytest.raises(UserError, match='1 of 10 images in .* cannot be read.*000004.jpg'):
+    assert len(load(images)[0]) == 9                                    # one in ten may be
+    assert '1 of 10 images in' in capsys.readouterr().out
+    everything = 'images.64x64.crop168.unreadable.txt'
+    assert '000004.jpg' in (tmp_path / everything).read_text()
+    next(tmp_path.glob('*.cache')).unlink()
+    (images / '000007.jpg').write_bytes(b'')
+    with pytest.raises(UserError, match='2 of 10 images in .* cannot be read.*000004.jpg') as error:
         load(images)
-    assert os.listdir(tmp_path) == ['images']                           # no cache
+    assert everything in str(error.value)
+    assert sorted(os.listdir(tmp_path)) == ['images', everything]       # no cache
+    assert '000007.jpg' in (tmp_path / everything).read_text()
+    for name in ('000004.jpg', '000007.jpg'):
+        make_image(5).save(images / name)
+    assert len(load(images)[0]) == 10
+    assert not (tmp_path / everything).exists()
+
+
+@pytest.mark.parametrize('n, n_bad, goes', [(2, 1, True), (5, 1, True), (5, 2, False),
+                                            (1, 1, False), (2, 2, False), (30, 3, True)])
+def test_one_bad_image_among_few_is_left_out(tmp_path, n, n_bad, goes):
+    (tmp_path / 'few').mkdir()
+    for i in range(n):
+        make_image(i, (20, 20)).save(tmp_path / 'few' / f'{i}.png')
+    for i in range(n_bad):
+        (tmp_path / 'few' / f'{i}.png').write_bytes(b'no PNG')
+    if goes:
+        assert len(load(tmp_path / 'few')[0]) == n - n_bad
+    else:
+        with pytest.raises(UserError, match='too many'):
+            load(tmp_path / 'few')
 
 
 def test_no_image_at_all_is_an_error(tmp_path):
     (tmp_path / 'none').mkdir()
     (tmp_path / 'none' / 'notes.txt').write_text('text')
     with pytest.raises(UserError, match='no image in'):
+        load(tmp_path / 'none')
+    (tmp_path / 'none' / 'img_align_celeba.zip').write_bytes(b'PK')
+    with pytest.raises(UserError, match='none/img_align_celeba.zip'):
         load(tmp_path / 'none')
     (tmp_path / 'all_bad').mkdir()
     (tmp_path / 'all_bad' / 'a.jpg').write_bytes(b'')
