@@ -300,7 +300,7 @@ def test_a_png_with_megabytes_of_text(tmp_path):
     names, pixels = load(tmp_path / 'drawn')
     make_image(1).save(tmp_path / 'same.png')
     assert names == ['a.png'] and np.array_equal(pixels, load(tmp_path / 'same.png')[1])
-    assert (PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY) == before
+    assert before == (PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY)
 
 
 def test_heic_files_that_are_passed_over_are_told_of(images, tmp_path, monkeypatch, capsys):
