@@ -304,3 +304,97 @@ def test_the_cache_can_lie_elsewhere(images, tmp_path):
     path, _ = cached_images(images, cache_dir=tmp_path / 'fast' / 'disk')
     assert Path(path).parent == tmp_path / 'fast' / 'disk'
     assert os.listdir(path.parent) == [path.name]
+
+
+@pytest.fixture
+def read_only(tmp_path):
+    """A function that makes a folder's file system read-only, as an input folder is mounted."""
+    mounted = []
+
+    def make(folder):
+        """Mount a file system of its own there, fill it with the folder's files, close it."""
+        place = tmp_path / 'mounted'
+        place.mkdir()
+        for command in (['mount', '-t', 'tmpfs', '-o', 'size=16m', 'none', str(place)],
+                        ['cp', '-r', str(folder), str(place)],
+                        ['mount', '-o', 'remount,ro', str(place)]):
+            if subprocess.run(command, capture_output=True).returncode:
+                pytest.skip('no file system can be mounted here')
+            mounted[:] = [place]
+        return place / folder.name
+
+    yield make
+    for place in mounted:
+        subprocess.run(['umount', str(place)], check=True)
+
+
+def check_that_it_goes_to_data(root, here, capsys, decoded):
+    """Decoded once into data/, with a line that says so; none the second time."""
+    before = len(decoded)
+    path, names = cached_images(root)
+    assert len(names) == 10
+    assert path.parent == Path('data') and path.name.startswith(f'{root.name}.')
+    assert os.listdir(here / 'data') == [path.name]
+    assert '--cache_dir' in (said := capsys.readouterr().out) and str(path) in said
+    assert cached_images(root)[0] == path
+    assert len(decoded) == before + 10
+    assert capsys.readouterr().out == ''
+    return path
+
+
+def test_on_a_read_only_file_system_the_cache_goes_to_data(images, here, read_only, capsys,
+                                                           decoded):
+    root = read_only(images)
+    check_that_it_goes_to_data(root, here, capsys, decoded)
+    assert os.listdir(root.parent) == [root.name]
+    path, _ = cached_images(root, cache_dir=here / 'mine')
+    assert path == here / 'mine' / 'images.64x64.crop168.cache'
+    assert capsys.readouterr().out == ''
+    with pytest.raises(UserError, match='Read-only file system.*--cache_dir'):
+        cached_images(root, cache_dir=root.parent / 'mine')
+
+
+def test_a_cache_that_was_made_before_is_used_in_a_read_only_place(images, here, monkeypatch,
+                                                                   decoded):
+    path, _ = cached_images(images)
+    monkeypatch.setattr(cache.os, 'access', lambda *arguments: False)
+    assert cached_images(images)[0] == path
+    assert len(decoded) == 10
+    assert not (here / 'data').exists()
+
+
+def test_where_nothing_may_be_written_the_cache_goes_to_data(images, here, monkeypatch, capsys,
+                                                             decoded):
+    access = os.access
+    monkeypatch.setattr(cache.os, 'access', lambda path, mode: (
+        access(path, mode) and Path(path) != images.parent))
+    one = check_that_it_goes_to_data(images, here, capsys, decoded)
+    (here / 'other').mkdir()
+    images.rename(here / 'other' / 'images')               # another source of the same name
+    monkeypatch.setattr(cache.os, 'access', lambda path, mode: False)
+    other, _ = cached_images(here / 'other' / 'images')
+    assert other.parent == Path('data') and other != one
+
+
+@pytest.mark.skipif(os.name != 'posix' or os.geteuid() == 0, reason='root may write anywhere')
+def test_a_folder_without_permission(images, here, capsys, decoded):
+    (here / 'shut').mkdir()
+    images.rename(here / 'shut' / 'images')
+    (here / 'shut').chmod(0o555)
+    try:
+        check_that_it_goes_to_data(here / 'shut' / 'images', here, capsys, decoded)
+    finally:
+        (here / 'shut').chmod(0o755)
+
+
+def test_an_error_about_the_place_names_the_option(images, tmp_path):
+    (tmp_path / 'file').write_text('a file')
+    for place in (tmp_path / 'file', tmp_path / 'file' / 'deeper'):
+        with pytest.raises(UserError, match='--cache_dir'):
+            cached_images(images, cache_dir=place)
+
+
+def test_a_long_name_has_a_cache_too(images):
+    root = images.rename(images.parent / ('x' * 250))
+    path, names = cached_images(root)
+    assert len(names) == 10 and path.parent == root.parent
