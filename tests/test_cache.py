@@ -132,17 +132,47 @@ def test_unreadable_images_are_left_out_and_named(tmp_path, capsys):
         assert close(pixels[7], expected(folder / '0008.png'))
 
 
-def test_too_many_unreadable_images_are_an_error(images, tmp_path):
+def test_too_many_unreadable_images_are_an_error(images, tmp_path, capsys):
     (images / '000004.jpg').write_bytes(b'no JPEG')
-    with pytest.raises(UserError, match='1 of 10 images in .* cannot be read.*000004.jpg'):
+    assert len(load(images)[0]) == 9                                    # one in ten may be
+    assert '1 of 10 images in' in capsys.readouterr().out
+    everything = 'images.64x64.crop168.unreadable.txt'
+    assert '000004.jpg' in (tmp_path / everything).read_text()
+    next(tmp_path.glob('*.cache')).unlink()
+    (images / '000007.jpg').write_bytes(b'')
+    with pytest.raises(UserError, match='2 of 10 images in .* cannot be read.*000004.jpg') as error:
         load(images)
-    assert os.listdir(tmp_path) == ['images']                           # no cache
+    assert everything in str(error.value)
+    assert sorted(os.listdir(tmp_path)) == ['images', everything]       # no cache
+    assert '000007.jpg' in (tmp_path / everything).read_text()
+    for name in ('000004.jpg', '000007.jpg'):
+        make_image(5).save(images / name)
+    assert len(load(images)[0]) == 10
+    assert not (tmp_path / everything).exists()
+
+
+@pytest.mark.parametrize('n, n_bad, goes', [(2, 1, True), (5, 1, True), (5, 2, False),
+                                            (1, 1, False), (2, 2, False), (30, 3, True)])
+def test_one_bad_image_among_few_is_left_out(tmp_path, n, n_bad, goes):
+    (tmp_path / 'few').mkdir()
+    for i in range(n):
+        make_image(i, (20, 20)).save(tmp_path / 'few' / f'{i}.png')
+    for i in range(n_bad):
+        (tmp_path / 'few' / f'{i}.png').write_bytes(b'no PNG')
+    if goes:
+        assert len(load(tmp_path / 'few')[0]) == n - n_bad
+    else:
+        with pytest.raises(UserError, match='too many'):
+            load(tmp_path / 'few')
 
 
 def test_no_image_at_all_is_an_error(tmp_path):
     (tmp_path / 'none').mkdir()
     (tmp_path / 'none' / 'notes.txt').write_text('text')
     with pytest.raises(UserError, match='no image in'):
+        load(tmp_path / 'none')
+    (tmp_path / 'none' / 'img_align_celeba.zip').write_bytes(b'PK')
+    with pytest.raises(UserError, match='none/img_align_celeba.zip'):
         load(tmp_path / 'none')
     (tmp_path / 'all_bad').mkdir()
     (tmp_path / 'all_bad' / 'a.jpg').write_bytes(b'')
@@ -274,3 +304,97 @@ def test_the_cache_can_lie_elsewhere(images, tmp_path):
     path, _ = cached_images(images, cache_dir=tmp_path / 'fast' / 'disk')
     assert Path(path).parent == tmp_path / 'fast' / 'disk'
     assert os.listdir(path.parent) == [path.name]
+
+
+@pytest.fixture
+def read_only(tmp_path):
+    """A function that makes a folder's file system read-only, as an input folder is mounted."""
+    mounted = []
+
+    def make(folder):
+        """Mount a file system of its own there, fill it with the folder's files, close it."""
+        place = tmp_path / 'mounted'
+        place.mkdir()
+        for command in (['mount', '-t', 'tmpfs', '-o', 'size=16m', 'none', str(place)],
+                        ['cp', '-r', str(folder), str(place)],
+                        ['mount', '-o', 'remount,ro', str(place)]):
+            if subprocess.run(command, capture_output=True).returncode:
+                pytest.skip('no file system can be mounted here')
+            mounted[:] = [place]
+        return place / folder.name
+
+    yield make
+    for place in mounted:
+        subprocess.run(['umount', str(place)], check=True)
+
+
+def check_that_it_goes_to_data(root, here, capsys, decoded):
+    """Decoded once into data/, with a line that says so; none the second time."""
+    before = len(decoded)
+    path, names = cached_images(root)
+    assert len(names) == 10
+    assert path.parent == Path('data') and path.name.startswith(f'{root.name}.')
+    assert os.listdir(here / 'data') == [path.name]
+    assert '--cache_dir' in (said := capsys.readouterr().out) and str(path) in said
+    assert cached_images(root)[0] == path
+    assert len(decoded) == before + 10
+    assert capsys.readouterr().out == ''
+    return path
+
+
+def test_on_a_read_only_file_system_the_cache_goes_to_data(images, here, read_only, capsys,
+                                                           decoded):
+    root = read_only(images)
+    check_that_it_goes_to_data(root, here, capsys, decoded)
+    assert os.listdir(root.parent) == [root.name]
+    path, _ = cached_images(root, cache_dir=here / 'mine')
+    assert path == here / 'mine' / 'images.64x64.crop168.cache'
+    assert capsys.readouterr().out == ''
+    with pytest.raises(UserError, match='Read-only file system.*--cache_dir'):
+        cached_images(root, cache_dir=root.parent / 'mine')
+
+
+def test_a_cache_that_was_made_before_is_used_in_a_read_only_place(images, here, monkeypatch,
+                                                                   decoded):
+    path, _ = cached_images(images)
+    monkeypatch.setattr(cache.os, 'access', lambda *arguments: False)
+    assert cached_images(images)[0] == path
+    assert len(decoded) == 10
+    assert not (here / 'data').exists()
+
+
+def test_where_nothing_may_be_written_the_cache_goes_to_data(images, here, monkeypatch, capsys,
+                                                             decoded):
+    access = os.access
+    monkeypatch.setattr(cache.os, 'access', lambda path, mode: (
+        access(path, mode) and Path(path) != images.parent))
+    one = check_that_it_goes_to_data(images, here, capsys, decoded)
+    (here / 'other').mkdir()
+    images.rename(here / 'other' / 'images')               # another source of the same name
+    monkeypatch.setattr(cache.os, 'access', lambda path, mode: False)
+    other, _ = cached_images(here / 'other' / 'images')
+    assert other.parent == Path('data') and other != one
+
+
+@pytest.mark.skipif(os.name != 'posix' or os.geteuid() == 0, reason='root may write anywhere')
+def test_a_folder_without_permission(images, here, capsys, decoded):
+    (here / 'shut').mkdir()
+    images.rename(here / 'shut' / 'images')
+    (here / 'shut').chmod(0o555)
+    try:
+        check_that_it_goes_to_data(here / 'shut' / 'images', here, capsys, decoded)
+    finally:
+        (here / 'shut').chmod(0o755)
+
+
+def test_an_error_about_the_place_names_the_option(images, tmp_path):
+    (tmp_path / 'file').write_text('a file')
+    for place in (tmp_path / 'file', tmp_path / 'file' / 'deeper'):
+        with pytest.raises(UserError, match='--cache_dir'):
+            cached_images(images, cache_dir=place)
+
+
+def test_a_long_name_has_a_cache_too(images):
+    root = images.rename(images.parent / ('x' * 250))
+    path, names = cached_images(root)
+    assert len(names) == 10 and path.parent == root.parent

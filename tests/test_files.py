@@ -105,13 +105,13 @@ def test_exit_status(capsys):
 
 def test_a_source_that_may_not_be_read(images, monkeypatch, capsys):
     """Only others than root are kept from reading, so the refusal is made."""
-    from dldemos.VAE.images import cache
+    from dldemos.VAE.images import cache, sources
 
     def refuse(root):
         raise PermissionError(errno.EACCES, 'Permission denied', str(root))
 
-    monkeypatch.setattr(cache.zipfile, 'ZipFile', refuse)
-    monkeypatch.setattr(cache, 'list_folder', refuse)
+    monkeypatch.setattr(sources.zipfile, 'ZipFile', refuse)
+    monkeypatch.setattr(sources, 'list_folder', refuse)
     archive = images.parent / 'a.zip'
     archive.write_bytes(b'PK')
     for root in (images, archive):

@@ -175,3 +175,18 @@ def test_the_preview_prints_a_shape_and_saves_a_grid(here):
     assert done.returncode == 0, done.stderr
     assert '(16, 3, 64, 64)' in done.stdout
     assert Image.open(here / 'work_dirs/tmp.jpg').size == (4 * 66 + 2, 4 * 66 + 2)
+
+
+def test_the_crop_depends_on_the_size(tmp_path):
+    """168 of CelebA's images, as in the article; of any other the largest square."""
+    for name, size in (('celeba', (178, 218)), ('portrait', (1780, 2180)), ('wide', (300, 90))):
+        (tmp_path / name).mkdir()
+        make_image(2, size).save(tmp_path / name / 'a.png')
+        side = 168 if name == 'celeba' else min(size)
+        pipeline = transforms.Compose([transforms.CenterCrop(side), transforms.Resize((64, 64)),
+                                       transforms.ToTensor()])
+        expected = pipeline(Image.open(tmp_path / name / 'a.png'))
+        item = CelebADataset(tmp_path / name)[0]
+        torch.testing.assert_close(item, expected, atol=1 / 255, rtol=0)
+    with pytest.raises(UserError, match='crop must be auto, face or a number'):
+        CelebADataset(tmp_path / 'celeba', crop='middle')

@@ -204,10 +204,11 @@ def test_a_name_that_cannot_be_printed_is_printed_with_escapes(images, here, enc
                       '--n_epochs', 1, *SMALL, cwd=here, environment=environment)
     assert done.returncode == 0, done.stderr
     assert r'data_root=bilder \udcff\n' in done.stdout
-    (here / root / '000002.jpg').write_bytes(b'no image')
+    for name in ('000002.jpg', '000003.jpg'):
+        (here / root / name).write_bytes(b'no image')
     done = run_module('dldemos.VAE.main', 'reconstruct', cwd=here, environment=environment)
     assert done.returncode == 2
-    assert done.stderr.startswith('error: 1 of 10 images in bilder')
+    assert done.stderr.startswith('error: 2 of 10 images in bilder')
     assert done.stderr.count('\n') == 1
     assert 'Traceback' not in done.stderr
 

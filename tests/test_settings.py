@@ -50,6 +50,12 @@ def test_actions_and_options_come_in_any_order(argv):
     assert settings.lr == 0.001
 
 
+@pytest.mark.parametrize('text, value', [('100', 100), ('auto', 'auto'), ('face', 'face')])
+def test_a_crop_is_a_number_or_a_word(text, value):
+    assert parse(['--crop', text])[1].crop == value
+    assert parse([])[1].crop == 'auto'
+
+
 @pytest.mark.parametrize('option', ['resume', 'mirror'])
 def test_a_switch_takes_no_action_for_its_value(option):
     for argv in ([f'--{option}', 'train'], ['train', f'--{option}']):
@@ -81,6 +87,7 @@ def test_a_switch_turns_on_and_no_turns_off_whatever_stands_at_the_top(at_the_to
     (['--hiddens', '16,x'], 'hiddens must be whole numbers'),
     (['--optimizer', 'sgd'], 'optimizer must be one of adam, muon'),
     (['--seed', str(2**63)], 'seed must be a whole number of at least 0 and at most'),
+    (['--crop', 'middle'], 'crop must be a whole number of at least 1, or one of auto, face, not'),
     (['--data_root', ''], 'data_root must not be empty'),
     (['--mirror', 'False'], 'no action False'),
     (['--recipe', 'quik'], 'no recipe quik .did you mean quick'),

@@ -13,17 +13,19 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, SequentialSample
 
 from dldemos.VAE.images.cache import cached_images, map_pixels, read_about
 from dldemos.VAE.images.grids import grid, save_picture
+from dldemos.VAE.images.lists import partition
 from dldemos.VAE.images.shuffle import ShuffledBatches
 from dldemos.VAE.images.synthetic import draw_sample_faces
 from dldemos.VAE.support.errors import UserError, exit_status
 from dldemos.VAE.support.files import WORK_DIR
 
 CELEBA_ROOT = 'data/celebA/img_align_celeba'
+TEST = 2                                           # the number of CelebA's test split
 CELEBA_SIZE, CELEBA_TEST_START = 202599, 182637    # its test split: 182638.jpg to the end
 
 
 class CelebADataset(Dataset):
-    """The images of a folder or a zip, in the order of their names.
+    """The images of a folder, an archive ... (images/sources.py), in the order of their names.
 
     An item is a float tensor (3, *img_shape) in [0, 1]: the RGB image, its middle
     `crop` x `crop` pixels, where the face is, resized to `img_shape`. A list of indices
@@ -31,13 +33,15 @@ class CelebADataset(Dataset):
     `root`; see images/cache.py.
 
     Args:
+        crop: a number of pixels; 'auto': 168 for images of CelebA's size, 178 x 218, the
+            largest square for others; 'face': the largest face, where CelebA has it.
         n_images: take the first so many; None: all.
 
     Raises:
         UserError: `root` is not there, or is no source of images.
     """
 
-    def __init__(self, root, img_shape=(64, 64), crop=168, n_images=None, cache_dir=None):
+    def __init__(self, root, img_shape=(64, 64), crop='auto', n_images=None, cache_dir=None):
         self.root = root
         self.img_shape = tuple(img_shape)
         self.crop = crop
@@ -75,6 +79,11 @@ class CelebADataset(Dataset):
         key = read_about(self.cache)['key']
         return hashlib.sha256(f'{key}\0{names}'.encode(errors='surrogateescape')).hexdigest()
 
+    def parts(self):
+        """CelebA's partition: 0 (training), 1 (validation), 2 (test) of each; None: unknown."""
+        recorded = read_about(self.cache)['parts'][:len(self)]
+        return partition(self.root, self.names, recorded)
+
     def __getstate__(self):
         return {**self.__dict__, 'pixels': None}
 
@@ -90,10 +99,15 @@ def split(dataset, held_out):
     """The training and the held-out split of a dataset, two Subsets.
 
     Args:
-        held_out: the share that is not trained on, the last ones by name. The whole of
-            CelebA, for 0.1, is split at its own test split instead.
+        held_out: the share that is not trained on, the last ones by name. Where CelebA's
+            partition is known, 0.1 is its test split instead, its validation split being
+            trained on; so it is of the whole of CelebA without the list.
     """
     n = len(dataset)
+    parts = dataset.parts() if held_out == 0.1 and hasattr(dataset, 'parts') else None
+    if parts and 0 < parts.count(TEST) < n:
+        return tuple(Subset(dataset, [i for i in range(n) if (parts[i] == TEST) == is_test])
+                     for is_test in (False, True))
     first = n - round(held_out * n)
     if n == CELEBA_SIZE and held_out == 0.1 and dataset.names[-1].endswith('202599.jpg'):
         first = CELEBA_TEST_START
@@ -112,7 +126,7 @@ def batches(dataset, batch_size=16, shuffle=True, seed=0, rank=0, n_processes=1,
 
 
 def get_dataloader(root=CELEBA_ROOT, batch_size=16, img_shape=(64, 64), seed=0, **kwargs):
-    """Shuffled batches (batch_size, 3, *img_shape) of all images of a folder or zip.
+    """Shuffled batches (batch_size, 3, *img_shape) of all images of a source.
 
     Other keywords go to CelebADataset: get_dataloader(root, n_images=100).
     """
@@ -133,7 +147,7 @@ def find_images(root=None):
     """
     if root is not None:
         if not Path(root).exists():
-            raise UserError(f'there is nothing at {root}: give a folder or a zip of images, or '
+            raise UserError(f'there is nothing at {root}: give a folder, a zip ... of images, or '
                             f'no --data_root at all to train on synthetic faces')
         return root
     celeba = find_celeba()

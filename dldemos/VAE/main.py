@@ -46,11 +46,11 @@ image_size = 64                     # pixels of a side; every stage halves it
 init = None                         # weights to start from: a file, or pretrained; None: random
 
 # Data and pictures
-data_root = None                    # folder or zip of images; None: CelebA, else synthetic faces
-crop = 168                          # pixels: side of the middle square; small images: all of it
+data_root = None                    # folder, zip ... of images; None: CelebA, else synthetic faces
+crop = 'auto'                       # middle square: pixels; auto: 168 of CelebA's; or face
 n_images = None                     # use the first so many images; None: all
 held_out = 0.1                      # share not trained on; CelebA as a whole: its test split
-cache_dir = None                    # folder for decoded images; None: beside the images
+cache_dir = None                    # folder for decoded images; None: beside the images, or data/
 n_samples = 64                      # faces that generate draws
 prior = 'normal'                    # of random codes: N(0, I); gaussian, flow: fitted to images
 save_images = None                  # folder: generate also writes each face there as a PNG
@@ -116,8 +116,7 @@ def train(device, dataloader, model, held_out=None, settings=None, **changes):
             this one to resume, or a batch that cannot be normalised.
     """
     if settings is None:
-        settings = current_settings(__file__, globals(), changes)
-        settings = checkpoint.completed(settings, changes)
+        settings = checkpoint.completed(current_settings(__file__, globals(), changes), changes)
     device = torch.device(device)
     model.to(device, memory_format=torch.channels_last)
     steps.check_batches(dataloader, model)

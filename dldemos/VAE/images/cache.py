@@ -1,72 +1,127 @@
-"""Images decoded once: a folder or a zip of pictures -> one file of pixels, mapped into memory.
+"""Images decoded once: a source of pictures -> one file of pixels, mapped into memory.
 
 Decoding a JPEG costs about as much time as a training step costs a GPU, and the article's
-program does it again for every image in every epoch. Here the first use of a folder or zip
+program does it again for every image in every epoch. Here the first use of a source
 decodes, crops and resizes all of it into one file beside it; later uses map that file.
 
-The file: the pixels, uint8 (N, 3, side, side), then a JSON object that says what they were
+The file: the pixels, uint8 (N, 3, height, width), then a JSON object that says what they were
 made from, then the length of that JSON in 8 bytes. It gets its name when it is complete.
 """
+import errno
 import glob
 import hashlib
 import json
 import os
-import threading
+import tempfile
 import time
 import warnings
-import zipfile
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from io import BytesIO
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, PngImagePlugin
 from tqdm import tqdm
 
-from dldemos.VAE.support.errors import UserError
+from dldemos.VAE.images.lists import recorded_partition
+from dldemos.VAE.images.sources import find_source, open_images, readable
+from dldemos.VAE.support.errors import WHAT_TO_DO, UserError
 from dldemos.VAE.support.files import atomic_write, printable, temporary_prefix
 
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp')
 ORIENTED = ('exif', 'xmp', 'XML:com.adobe.xmp', 'Raw profile type exif')
-FORMAT = 'pixels 1'          # a new number here rebuilds every cache
+CELEBA_IMAGE, CELEBA_CROP = (178, 218), 168          # its size; the article's middle square
+FORMAT = 'pixels 2'          # a new number here rebuilds every cache
 CHUNK = 32                   # images that a thread decodes in one go
+CHUNK_BYTES = 8 * 2**20      # or fewer, if they hold so much memory while they wait
+PNG_TEXT = 64 * 2**20        # bytes of text in a PNG; image generators write some megabytes
 ABANDONED_SECONDS = 600      # a temporary file left alone for so long has lost its process
+ELSEWHERE = 'data'           # folder of caches whose source lies where nothing can be written
+NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
-def cached_images(root, img_shape=(64, 64), crop=168, cache_dir=None):
-    """The decoded images of `root`, a folder (with its subfolders) or a zip.
+def cached_images(root, img_shape=(64, 64), crop=CELEBA_CROP, cache_dir=None):
+    """The decoded images of `root`, a folder, a zip, a tar, Parquet shards or a picture.
 
     The cache is rebuilt when a name, a size or a modification time of the source, the crop
     or the shape has changed; an unchanged source is recognised without opening an image.
 
     Args:
-        crop: side in pixels of the middle square that is cut out, or the largest there is.
-        cache_dir: folder of the cache; None: the folder that `root` lies in.
+        crop: side in pixels of the middle square that is cut out, or the largest there is;
+            'auto': 168 for images of CelebA's size, the largest square for others; 'face':
+            the largest face, where CelebA has it.
+        cache_dir: folder of the cache; None: the folder that `root` lies in, or where that
+            cannot be written to, data/.
 
     Returns:
         The path of the cache, and the names of its N images in order, relative to `root`.
 
     Raises:
-        UserError: nothing at `root`, a damaged zip, no image in it, or more than one in a
-            hundred that cannot be read.
+        UserError: nothing at `root`, or no source of images; no image in it, more than one in
+            ten that cannot be read; no place for the cache.
     """
-    root = Path(root)
-    if not root.exists():
-        raise UserError(f'there is nothing at {root}: give a folder or a zip of images')
-    height, width = img_shape
-    folder = Path(cache_dir) if cache_dir else root.absolute().parent
-    path = folder / f'{root.absolute().name}.{height}x{width}.crop{crop}.cache'
-    remove_abandoned(path)
-
-    sources = list_folder(root) if root.is_dir() else None
-    key = source_key(root, sources, img_shape, crop)
-    about = read_about(path)
-    if about is None or about['key'] != key:
-        build(path, root, sources, key, img_shape, crop)
+    if crop not in ('auto', 'face') and not (isinstance(crop, int) and crop > 0):
+        raise UserError(f'crop must be auto, face or a number of pixels, not {crop!r}')
+    source = find_source(root)
+    key = source_key(source, img_shape, crop)
+    name = f'{img_shape[0]}x{img_shape[1]}.crop{crop}.cache'
+    for path in places(root, name, cache_dir):
         about = read_about(path)
-    if about['unreadable']:
-        print(printable(left_out(root, about)))
+        if is_current(about, key):
+            break
+    else:
+        path = writable_place(root, name, cache_dir)
+        remove_abandoned(path)
+        try:
+            build(path, source, key, tuple(img_shape), crop)
+        except OSError as error:
+            if error.errno not in WHAT_TO_DO:
+                raise
+            raise UserError(f'the decoded images of {root} cannot be written to {path.parent} '
+                            f'({error}): {WHAT_TO_DO[error.errno]}, or put them elsewhere with '
+                            f'--cache_dir') from error
+        about = read_about(path)
+    for line in notices(root, path, about):
+        print(printable(line))
     return path, about['names']
+
+
+def places(root, name, cache_dir):
+    """Where a cache may lie: in cache_dir, or beside the source, else in data/."""
+    root = Path(os.path.abspath(root))
+    base = root.name if len(os.fsencode(root.name)) < 150 else root.name[:40] + short_hash(root)
+    if cache_dir:
+        return [Path(cache_dir) / f'{base}.{name}']
+    return [root.parent / f'{base}.{name}',
+            Path(ELSEWHERE) / f'{base}.{short_hash(root)}.{name}']
+
+
+def short_hash(path):
+    return hashlib.sha256(os.fsencode(path)).hexdigest()[:8]
+
+
+def writable_place(root, name, cache_dir):
+    """Where a new cache is to lie; a line says so where that is not beside the source."""
+    place, *elsewhere = places(root, name, cache_dir)
+    if cache_dir or can_write(place.parent):
+        return place
+    print(printable(f'nothing can be written beside {root}: its decoded images go to '
+                    f'{elsewhere[0]} (--cache_dir names another folder)'))
+    return elsewhere[0]
+
+
+def can_write(folder):
+    """Whether files can be made in a folder, by making one."""
+    if not os.access(folder, os.W_OK):
+        return False
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError as error:
+        if error.errno in NOT_WRITABLE:
+            return False
+        raise UserError(f'nothing can be written to {folder} ({error}): name another folder for '
+                        f'the decoded images with --cache_dir') from error
 
 
 def map_pixels(path, n_images, img_shape):
@@ -74,42 +129,19 @@ def map_pixels(path, n_images, img_shape):
     return np.memmap(path, np.uint8, mode='r', shape=(n_images, 3, *img_shape))
 
 
-def list_folder(root):
-    """(name relative to root, size, modification time) of every image file, in name order."""
-    found = []
-    folders = ['']
-    while folders:
-        prefix = folders.pop()
-        with os.scandir(os.path.join(root, prefix)) as entries:
-            for entry in entries:
-                name = prefix + entry.name
-                if entry.name.startswith('.'):
-                    continue
-                if entry.name.lower().endswith(IMAGE_SUFFIXES):
-                    if entry.is_file():
-                        status = entry.stat()
-                        found.append((name, status.st_size, status.st_mtime_ns))
-                elif entry.is_dir(follow_symlinks=False):
-                    folders.append(name + '/')
-    return sorted(found)
-
-
-def list_zip(archive):
-    """Names of the image files in an open zip, in name order."""
-    return sorted(name for name in archive.namelist()
-                  if name.lower().endswith(IMAGE_SUFFIXES)
-                  and not os.path.basename(name).startswith('.'))
-
-
-def source_key(root, sources, img_shape, crop):
-    """A hash of all that the pixels depend on; of a zip, its own size and time will do."""
+def source_key(source, img_shape, crop):
+    """A hash of all that the pixels depend on; of an archive, its own size and time will do."""
     digest = hashlib.sha256(f'{FORMAT} {tuple(img_shape)} {crop}\n'.encode())
-    if sources is None:
-        status = root.stat()
-        sources = [(root.name, status.st_size, status.st_mtime_ns)]
-    for name, size, modified in sources:
+    for name, size, modified in source.files:
         digest.update(f'{name}\0{size}\0{modified}\n'.encode(errors='surrogateescape'))
     return digest.hexdigest()
+
+
+def is_current(about, key):
+    """Whether a cache is of this source as it is, and lacks no image that can now be read."""
+    if about is None or about['key'] != key:
+        return False
+    return not (about['passed_over'] and 'HEIF' in readable()[1])
 
 
 def read_about(path):
@@ -125,108 +157,223 @@ def read_about(path):
             about = json.loads(file.read(length))
         pixels = len(about['names']) * about['bytes_per_image']
         return about if pixels + length + 8 == total else None
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, KeyError, TypeError):     # the tail is not ours: a damaged file
         return None
 
 
-def build(path, root, sources, key, img_shape, crop):
-    """Decode every image of `root` into a new cache at `path`, on all cores."""
-    if sources is None:
+def build(path, source, key, img_shape, crop):
+    """Decode every image of a source into a new cache at `path`, on all cores."""
+    entries, notes = open_images(source)
+    kept, unreadable, sizes = [], [], []
+
+    def decode_some(chunk):
+        return [pixels_or_reason(read, name) for name, read in chunk]
+
+    def pixels_or_reason(read, name):
         try:
-            with zipfile.ZipFile(root) as archive:
-                names = list_zip(archive)
-        except PermissionError:
-            raise
-        except (zipfile.BadZipFile, EOFError, OSError) as error:
-            raise UserError(f'{root} is no zip that can be read ({error}): download it again, '
-                            f'or give the folder of the images') from error
-        read = zip_reader(root)
-    else:
-        names = [name for name, _, _ in sources]
-
-        def read(name):
-            return root / name
-    if not names:
-        raise UserError(f'there is no image in {root}: it should hold '
-                        f'{", ".join(IMAGE_SUFFIXES)} files')
-
-    def decode_some(names):
-        return [pixels_or_reason(read(name), name) for name in names]
-
-    def pixels_or_reason(file, name):
-        try:
-            return decode(file, img_shape, crop).tobytes()
+            return decode(read(), img_shape, crop, sizes).tobytes()
         except Exception as error:           # a damaged image can fail in any way
-            return f'{name} ({error or type(error).__name__})'
+            return UserError(error) if isinstance(error, UserError) else (
+                f'{name} ({error or type(error).__name__})')
 
-    kept, unreadable = [], []
-    chunks = [names[start:start + CHUNK] for start in range(0, len(names), CHUNK)]
-    n_ahead = 16 * os.cpu_count()            # chunks under way at once: bounds the memory
-    bar = tqdm(total=len(names), unit='image', desc='decoding once', disable=None)
+    bar = tqdm(total=notes['total'], unit='image', desc='decoding once', disable=None)
     with bar, ThreadPoolExecutor(os.cpu_count()) as pool, atomic_write(path) as file, \
-            warnings.catch_warnings():
-        warnings.simplefilter('error', Image.DecompressionBombWarning)
-        for start in range(0, len(chunks), n_ahead):
-            some = chunks[start:start + n_ahead]
-            for chunk, results in zip(some, pool.map(decode_some, some)):
-                for name, result in zip(chunk, results):
-                    if isinstance(result, bytes):
-                        kept.append(name)
-                        file.write(result)
-                    else:
-                        unreadable.append(result)
-                bar.update(len(chunk))
-        about = {'key': key, 'bytes_per_image': 3 * img_shape[0] * img_shape[1], 'names': kept,
-                 'unreadable': unreadable}
-        if not kept or len(unreadable) > len(names) / 100:
-            raise UserError(left_out(root, about) + '; that is too many to go on: '
-                            'mend or remove them')
+            limits_of_pillow():
+        for chunk, results in in_turn(pool, decode_some, chunks(entries)):
+            for (name, _), result in zip(chunk, results):
+                if isinstance(result, bytes):
+                    kept.append(name)
+                    file.write(result)
+                elif isinstance(result, UserError):      # of no image, but of what is installed
+                    raise result
+                else:
+                    unreadable.append(result)
+            bar.update(len(chunk))
+        about = {'key': key, 'bytes_per_image': 3 * img_shape[0] * img_shape[1],
+                 'names': sorted(kept), 'unreadable': sorted(unreadable),
+                 'n_celeba_size': sizes.count(CELEBA_IMAGE), 'passed_over': notes['passed_over'],
+                 'parts': recorded_partition(notes, sorted(kept))}
+        check_enough(source.root, path, about)
+        sort_rows(file, kept, about['bytes_per_image'])
         tail = json.dumps(about).encode()
         file.write(tail + len(tail).to_bytes(8, 'little'))
 
 
-def zip_reader(root):
-    """A function name -> file object; each thread keeps a zip of its own open."""
-    local = threading.local()
+@contextmanager
+def limits_of_pillow():
+    """While images are decoded: none that is too large, and PNG files with much text."""
+    before = PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY
+    PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = PNG_TEXT
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('error', Image.DecompressionBombWarning)
+            yield
+    finally:
+        PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY = before
 
-    def read(name):
-        if not hasattr(local, 'archive'):
-            local.archive = zipfile.ZipFile(root)
-        return BytesIO(local.archive.read(name))
-    return read
+
+def chunks(entries):
+    """Lists of (name, read), of CHUNK images or of CHUNK_BYTES that wait in memory."""
+    chunk, held = [], 0
+    for name, size, read in entries:
+        chunk.append((name, read))
+        held += size
+        if len(chunk) == CHUNK or held >= CHUNK_BYTES:
+            yield chunk
+            chunk, held = [], 0
+    if chunk:
+        yield chunk
 
 
-def decode(file, img_shape, crop):
+def in_turn(pool, function, items):
+    """(item, function(item)) of each in order, a few at work at once: bounds the memory."""
+    waiting = deque()
+    for item in items:
+        waiting.append((item, pool.submit(function, item)))
+        if len(waiting) > 2 * os.cpu_count():
+            first, result = waiting.popleft()
+            yield first, result.result()
+    for first, result in waiting:
+        yield first, result.result()
+
+
+def sort_rows(file, names, n_bytes):
+    """Bring the rows of an open file, one for each name, into the order of the names."""
+    order = sorted(range(len(names)), key=names.__getitem__)
+    if order == list(range(len(names))):
+        return
+    file.flush()
+    rows = np.memmap(file.name, np.uint8, 'r+', shape=(len(names), n_bytes))
+    done = bytearray(len(names))
+    for start in range(len(names)):         # around each cycle of the permutation, in place
+        first, at = rows[start].copy(), start
+        while not done[at]:
+            done[at] = True
+            rows[at] = first if order[at] == start else rows[order[at]]
+            at = order[at]
+    rows.flush()
+
+
+def decode(file, img_shape, crop, sizes=None):
     """An image file -> uint8 (3, height, width), upright, RGB, its middle square resized.
 
     The same pixels as torchvision's CenterCrop and Resize, without their overhead, which
-    would keep threads from working side by side.
+    would keep threads from working side by side. Of several frames it is the first;
+    transparent pixels lie on white.
+
+    Args:
+        crop: as in cached_images.
+        sizes: a list that gets the image's (width, height).
     """
-    with Image.open(file) as image:
+    with Image.open(file, formats=readable()[1]) as image:
         image.load()
         if not image.info.keys().isdisjoint(ORIENTED):
             image = ImageOps.exif_transpose(image)
-        if image.mode.startswith('I'):        # 16 bits: keep the upper 8 of them
-            image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
-        if image.mode == 'P':                 # a palette may have transparent colours
-            image = image.convert('RGBA')
-        if image.mode != 'RGB':
-            image = image.convert('RGB')
-        side = min(*image.size, crop)
-        left, top = round((image.width - side) / 2), round((image.height - side) / 2)
-        image = image.crop((left, top, left + side, top + side))
+        size = image.size
+        if crop == 'face':
+            from dldemos.VAE.images.face import celeba_like
+            image = celeba_like(to_rgb(image))
+        image = to_rgb(middle_square(image, crop))
         image = image.resize(img_shape[::-1], Image.Resampling.BILINEAR)
+        if sizes is not None:
+            sizes.append(size)
         return np.asarray(image).transpose(2, 0, 1)
 
 
-def left_out(root, about):
+def middle_square(image, crop):
+    """The middle square of an image; 16-bit and float images as 8 bits."""
+    if image.mode.startswith(('I', 'F')):
+        image = eight_bits(image)
+    if isinstance(crop, str):               # auto, or a face that lies as CelebA's
+        crop = CELEBA_CROP if image.size == CELEBA_IMAGE else min(image.size)
+    side = min(*image.size, crop)
+    left, top = round((image.width - side) / 2), round((image.height - side) / 2)
+    return image.crop((left, top, left + side, top + side))
+
+
+def eight_bits(image):
+    """An image of integers or floats of any range -> 8 bits, from its least value to its most.
+
+    What is in a file may be 10, 12 or 16 bits or 0 to 1, and does not say which: only the
+    values do. One that is the same everywhere is taken by the range of its type.
+    """
+    values = np.asarray(image).astype(np.float64)
+    finite = values[np.isfinite(values)]
+    low, high = (finite.min(), finite.max()) if finite.size else (0, 1)
+    if low == high:
+        low, high = 0, (1 if image.mode.startswith('F') else 65535)
+    values = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
+    values = ((values - low) / (high - low)).clip(0, 1) * 255
+    return Image.fromarray(values.round().astype(np.uint8))
+
+
+def to_rgb(image):
+    """RGB of an image of any mode, what is transparent on white."""
+    if image.mode.startswith(('I', 'F')):
+        image = eight_bits(image)
+    if image.has_transparency_data:
+        image = image.convert('RGBA')
+        image = Image.alpha_composite(Image.new('RGBA', image.size, 'white'), image)
+    return image if image.mode == 'RGB' else image.convert('RGB')
+
+
+def check_enough(root, path, about):
+    """See that enough could be read; the list of all that could not goes beside the cache.
+
+    Raises:
+        UserError: no image at all, or more than one in ten that cannot be read.
+    """
+    n_bad, n = len(about['unreadable']), len(about['unreadable']) + len(about['names'])
+    everything = unreadable_file(path)
+    if n_bad:
+        with atomic_write(everything, 'w') as file:
+            file.write('\n'.join(map(printable, about['unreadable'])) + '\n')
+    else:
+        everything.unlink(missing_ok=True)
+    if not n:
+        raise UserError(f'there is no image in {root}: {what_to_give(root, about)}')
+    if not about['names'] or n_bad > max(1, n / 10):
+        raise UserError(f'{left_out(root, path, about)}; that is too many to go on: mend or '
+                        f'remove them')
+
+
+def unreadable_file(path):
+    """Where the list of the images goes that cannot be read, beside their cache."""
+    return path.with_name(path.name.removesuffix('.cache') + '.unreadable.txt')
+
+
+def what_to_give(root, about):
+    """What to do about a source without an image."""
+    if about['passed_over']:
+        return f'its {heic_files(about["passed_over"])} need `pip install pillow-heif`'
+    archives = sorted(path.name for path in Path(root).glob('*')
+                      if path.name.lower().endswith(('.zip', '.tar', '.tar.gz', '.tgz')))
+    if archives:
+        return f'it holds {archives[0]}, which is a source itself: --data_root {root}/{archives[0]}'
+    return 'it should hold JPEG, PNG, WebP, TIFF or other pictures, in subfolders or not'
+
+
+def heic_files(n):
+    return f'{n:,} HEIC file{"s" * (n != 1)}'
+
+
+def notices(root, path, about):
+    """Lines on the images of a source that are not used."""
+    if about['unreadable']:
+        yield left_out(root, path, about)
+    if about['passed_over']:
+        yield (f'{heic_files(about["passed_over"])} in {root} passed over: '
+               f'`pip install pillow-heif`, and they are read')
+
+
+def left_out(root, path, about):
     """The sentence on the images that could not be read."""
     bad = about['unreadable']
     first = ', '.join(bad[:3]) + (', ...' if len(bad) > 3 else '')
     return (f'{len(bad)} of {len(bad) + len(about["names"])} images in {root} cannot be read '
-            f'and are left out: {first}')
+            f'and are left out (all in {unreadable_file(path)}): {first}')
 
 
 def remove_abandoned(path):

@@ -19,6 +19,9 @@ def describe(dataloader):
         about |= {'root': str(dataset.root), 'crop': dataset.crop, 'first': min(chosen),
                   'last': max(chosen), 'synthetic': is_synthetic(dataset.root),
                   'fingerprint': dataset.fingerprint(indices)}
+        between = {name for name in names if about['first'] <= name <= about['last']}
+        if others := between.difference(chosen):             # a partition that is no first part
+            about['not_trained_on'] = sorted(others)
     return about
 
 
@@ -32,14 +35,15 @@ def were_trained_on(about, names):
 
     The training split is the first part of the images in the order of their names, so it is
     known by its first and its last one; where both have the same length, as the numbers of
-    CelebA's, a name must have it too.
+    CelebA's, a name must have it too. Where a partition made it, the record names the others.
 
     Args:
         about: of `describe`.
         names: of all images of a folder or an archive, relative to it.
     """
-    first, last = about['first'], about['last']
-    return [first <= name <= last and (len(first) != len(last) or len(name) == len(first))
+    first, last, others = about['first'], about['last'], set(about.get('not_trained_on', ()))
+    return [first <= name <= last and name not in others
+            and (len(first) != len(last) or len(name) == len(first))
             for name in without_common_folder(names)]
 
 

@@ -1,11 +1,8 @@
 """Attributes of faces (glasses, a smile, black hair ...) as directions in the latent space."""
-import glob
-import os
-from pathlib import Path
-
 import torch
 
 from dldemos.VAE.images.grids import labelled_rows, save_picture
+from dldemos.VAE.images.lists import attribute_table, look_up
 from dldemos.VAE.support.errors import UserError
 from dldemos.VAE.support.files import WORK_DIR
 
@@ -36,10 +33,11 @@ def draw_attributes(device, model, faces, directions, work_dir=WORK_DIR, n_steps
 
 
 def read_attributes(root, names):
-    """The attributes of images, from CelebA's list_attr_celeba.txt or one like it.
+    """The attributes of images, from CelebA's list_attr_celeba or one like it.
 
     Args:
-        root: folder or zip of the images; the list lies in it or beside it.
+        root: source of the images; the list lies in it, beside it or one level up, or is
+            columns of its shards.
         names: file names of the images, in the order of the rows to return.
 
     Returns:
@@ -49,40 +47,17 @@ def read_attributes(root, names):
         UserError: there is no list, it is not laid out as CelebA's, or it lacks one of the
             images.
     """
-    root = Path(root)
-    found = [Path(path) for folder in (root, root.parent) if folder.is_dir()
-             for path in sorted(glob.glob(f'{glob.escape(str(folder))}/list_attr*.txt'))]
-    if not found:
-        raise UserError(f'there is no list_attr_celeba.txt in {root} or beside it: data/README.md '
-                        f'says where to get it')
-    header, values = parse_list(found[0])
-    try:
-        rows = bytearray().join(values[os.path.basename(name)] for name in names)
-    except KeyError as error:
-        raise UserError(f'{found[0]} has no line for {error.args[0]}: get the list that belongs '
-                        f'to these images') from error
-    table = torch.frombuffer(rows, dtype=torch.bool).view(len(names), len(header))
-    return dict(zip(header, table.T))
-
-
-def parse_list(path):
-    """(attributes, {file name: a byte for each, 1 or 0}) of a list laid out as CelebA's."""
-    layout = ('is not laid out as list_attr_celeba.txt: a count, a line of names, then a name '
-              'and a 1 or -1 for each attribute on every line')
-    header, values = None, {}
-    with open(path, encoding='utf-8', errors='surrogateescape') as file:
-        lines = ((number, line.split()) for number, line in enumerate(file, 1) if line.strip())
-        next(lines, None)                                  # the count
-        for number, (name, *signs) in lines:
-            if header is None:
-                header = [name, *signs]
-                continue
-            if len(signs) != len(header) or not set(signs) <= {'1', '-1'}:
-                raise UserError(f'{path}, line {number}, {layout}')
-            values[name] = bytes(sign == '1' for sign in signs)
-    if header is None:
-        raise UserError(f'{path} {layout}')
-    return header, values
+    place, header, values = attribute_table(root)
+    rows = look_up(values, names)
+    if rows is None:
+        raise UserError(f'{place} cannot tell the images apart, of which several have the same '
+                        f'name in different folders: get the list that belongs to these images')
+    if None in rows:
+        missing = names[rows.index(None)].rsplit('/', 1)[-1]
+        raise UserError(f'{place} has no line for {missing}: get the list that belongs to these '
+                        f'images')
+    table = torch.frombuffer(bytearray().join(rows), dtype=torch.bool)
+    return dict(zip(header, table.view(len(names), len(header)).T))
 
 
 def attribute_directions(mean, attributes, least=20):

@@ -67,12 +67,17 @@ def word_or(word, check):
     return lambda text: word if text == word else check(text)
 
 
-def one_of(*words):
-    """A check: text -> one of these words."""
+def one_of(*words, otherwise=None):
+    """A check: text -> one of these words; otherwise: what another check takes."""
     def check(text):
-        if text not in words:
+        if text in words:
+            return text
+        if otherwise is None:
             raise ValueError(f'must be one of {", ".join(words)}')
-        return text
+        try:
+            return otherwise(text)
+        except ValueError as error:
+            raise ValueError(f'{error}, or one of {", ".join(words)}') from None
     return check
 
 
@@ -105,7 +110,7 @@ CHECKS = {
     'image_size': whole_number(1),
     'init': name,
     'data_root': name,
-    'crop': whole_number(1),
+    'crop': one_of('auto', 'face', otherwise=whole_number(1)),
     'n_images': whole_number(1),
     'held_out': number(0, 0.9),
     'cache_dir': name,
