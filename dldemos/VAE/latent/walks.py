@@ -4,9 +4,11 @@ Near codes should give near faces. Images are (N, 3, H, W) in [0, 1], codes (N, 
 """
 import torch
 
-from dldemos.VAE.images.grids import framed, grid, labelled_rows, save_animation, save_picture
+from dldemos.VAE.images.grids import framed, labelled_rows, save_animation, save_picture, tiled
 from dldemos.VAE.latent.elbo import kl_per_dimension
 from dldemos.VAE.support.files import WORK_DIR
+
+N_COLOURS = 96                 # of the animation: more make a file of over a megabyte
 
 
 @torch.no_grad()
@@ -42,8 +44,10 @@ def interpolate(device, model, images=None, seed=0, work_dir=WORK_DIR, n_rows=5,
     columns = ['image', 'decoded', *[''] * (n_steps - 2), 'decoded', 'image']
     picture = save_picture(labelled_rows(rows, columns if len(images) > 1 else ()),
                            f'{work_dir}/interpolate.jpg')
-    save_animation([grid(model.decode(codes), columns=3) for codes in random_loop(
-        model, device, seed=seed)], f'{work_dir}/interpolate.gif', milliseconds=80)
+    frames = [tiled(model.decode(codes), columns=3)
+              for codes in random_loop(model, device, seed=seed)]
+    save_animation([frame.quantize(N_COLOURS, dither=0) for frame in frames],
+                   f'{work_dir}/interpolate.gif', milliseconds=80)
     return picture
 
 
