@@ -12,8 +12,9 @@ from dldemos.VAE.support.settings import as_text, parse, read_settings
 
 READMES = ['README.md', 'README.zh-CN.md']
 DOCS = sorted(f'docs/{path.name}' for path in (REPOSITORY / 'docs').glob('*.md'))
-ENGLISH = [name for name in ['README.md', *DOCS] if '.zh-CN.' not in name]
-PAGES = [*READMES, *DOCS, 'data/README.md', 'benchmarks/README.md']
+DATA = ['data/README.md', 'data/README.zh-CN.md']
+ENGLISH = [name for name in ['README.md', *DOCS, *DATA] if '.zh-CN.' not in name]
+PAGES = [*READMES, *DOCS, *DATA, 'benchmarks/README.md']
 MAIN = 'python -m dldemos.VAE.main'
 
 
@@ -68,7 +69,7 @@ def test_both_languages_have_the_same_commands_sections_and_rows(name):
 
 
 def test_no_page_is_without_its_twin():
-    assert {in_chinese(name) for name in ENGLISH} | set(ENGLISH) == {*READMES, *DOCS}
+    assert {in_chinese(name) for name in ENGLISH} | set(ENGLISH) == {*READMES, *DOCS, *DATA}
 
 
 @pytest.mark.parametrize('name', READMES)

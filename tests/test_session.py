@@ -194,6 +194,16 @@ def test_too_short_a_run_is_told_with_the_steps_that_do(images, here, capsys):
         capsys.readouterr().out)
 
 
+def test_the_bundled_weights_suggest_the_crop_for_pictures_of_another_size(tmp_path, here, capsys):
+    for name, size in (('phone', (300, 400)), ('celeba', (178, 218))):
+        (tmp_path / name).mkdir()
+        for i in range(4):
+            make_image(i, size).save(tmp_path / name / f'{i}.png')
+        program.main(['reconstruct', '--data_root', name, '--device', 'cpu'])
+        suggested = [line for line in capsys.readouterr().out.splitlines() if '--crop face' in line]
+        assert len(suggested) == (name == 'phone')
+
+
 @pytest.mark.parametrize('encoding', ['ascii', 'gbk', 'utf-8'])
 def test_a_name_that_cannot_be_printed_is_printed_with_escapes(images, here, encoding):
     root = os.fsdecode(b'bilder \xff\n\xe9 \xe4\xba\xba')

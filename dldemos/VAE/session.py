@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch.utils.data import Subset
 
-from dldemos.VAE.images.described import is_synthetic, were_trained_on
+from dldemos.VAE.images.described import is_synthetic, lie_otherwise, were_trained_on
 from dldemos.VAE.images.saved import check_folder
 from dldemos.VAE.latent.attributes import attribute_directions, read_attributes
 from dldemos.VAE.latent.codes import encode_all
@@ -136,6 +136,10 @@ class Session:
                 'photographs', 'synthetic faces')
             print(printable(f'warning: the images in {dataset.root} are {of}, and the weights '
                             f'were trained on {on}: expect poor reconstructions'))
+        elif is_bundled(self.weights) and not self.trains and lie_otherwise(dataset):
+            print(printable(f'few images in {dataset.root} have the size of CelebA, which the '
+                            f'pretrained weights know: --crop face finds the faces and puts them '
+                            f'where they are there'))
         return dataset
 
     @cached_property

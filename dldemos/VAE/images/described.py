@@ -4,6 +4,7 @@ from pathlib import Path
 
 from torch.utils.data import Subset
 
+from dldemos.VAE.images.cache import read_about
 from dldemos.VAE.images.synthetic import LIST_NAME
 
 
@@ -28,6 +29,12 @@ def describe(dataloader):
 def is_synthetic(root):
     """Whether the images of a folder are faces that this program drew."""
     return (Path(root) / LIST_NAME).exists()
+
+
+def lie_otherwise(dataset):
+    """Whether most images are not of CelebA's size, and their faces were not looked for."""
+    about = read_about(dataset.cache)
+    return dataset.crop != 'face' and about['n_celeba_size'] < len(about['names']) / 2
 
 
 def were_trained_on(about, names):
