@@ -126,6 +126,12 @@ def test_swd_is_zero_for_equal_sets_and_grows_with_noise():
         sliced_wasserstein(x, x[:5])
 
 
+@pytest.mark.parametrize('size', [(16, 16), (30, 30), (64, 48), (96, 96)])
+def test_swd_of_other_sizes(size):
+    x = torch.rand(6, 3, *size)
+    assert sliced_wasserstein(x, x) == 0 < sliced_wasserstein(x, x.square())
+
+
 def test_the_table_is_deterministic_and_consistent(images, here, capsys):
     torch.manual_seed(0)
     model = VAE(hiddens=(4, 8, 8, 8, 8), latent_dim=8)

@@ -66,13 +66,14 @@ def test_what_is_interrupted_leaves_whole_files_alone(tmp_path, monkeypatch):
         monkeypatch.setattr(saved.os, 'replace', interrupt)
         yield torch.rand(4, 3, 8, 8)
 
+    (tmp_path / '.DS_Store').write_bytes(b'')                     # as file managers leave
     with pytest.raises(KeyboardInterrupt):
         draw_and_save(batches(), 8, tmp_path)
-    assert sorted(os.listdir(tmp_path)) == [f'{i:06}.png' for i in range(1, 5)]
+    assert sorted(os.listdir(tmp_path)) == ['.DS_Store', *(f'{i:06}.png' for i in range(1, 5))]
     (tmp_path / saved.TEMPORARY).write_bytes(b'killed')          # and what a killed one leaves
     monkeypatch.undo()
     draw_and_save(iter([torch.rand(2, 3, 8, 8)]), 2, tmp_path)
-    assert sorted(os.listdir(tmp_path)) == ['000001.png', '000002.png']
+    assert sorted(os.listdir(tmp_path)) == ['.DS_Store', '000001.png', '000002.png']
 
 
 def test_batches_are_saved_as_they_come_and_not_kept(tmp_path):

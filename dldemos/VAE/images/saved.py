@@ -31,11 +31,11 @@ def check_folder(folder):
     """The names of the faces in a folder that were saved there before; of no folder: none.
 
     Raises:
-        UserError: there is anything else in it.
+        UserError: there is anything else in it, hidden files apart.
     """
     if not os.path.lexists(folder):
         return []
-    names = [name for name in sorted(os.listdir(folder)) if name != TEMPORARY]
+    names = [name for name in sorted(os.listdir(folder)) if not name.startswith('.')]
     for name in names:
         if not is_ours(Path(folder) / name):
             raise UserError(f'{folder} holds {name}, which is no face that generate saved: give '

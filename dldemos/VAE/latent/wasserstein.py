@@ -61,11 +61,14 @@ class Patches:
 
 
 def laplacian_pyramid(images, n_levels):
-    """Images -> their details at full size, half size ..., and what is left at the smallest."""
+    """Images -> their details at full size, half size ..., and what is left at the smallest.
+
+    Fewer levels where the smallest would have no room for a patch.
+    """
     levels = []
-    for _ in range(n_levels - 1):
+    while len(levels) < n_levels - 1 and min(images.shape[-2:]) >= 2 * SIDE:
         smaller = F.avg_pool2d(images, 2)
-        enlarged = F.interpolate(smaller, scale_factor=2, mode='bilinear', align_corners=False)
+        enlarged = F.interpolate(smaller, size=images.shape[-2:], mode='bilinear')
         levels.append(images - enlarged)
         images = smaller
     return [*levels, images]
@@ -78,6 +81,7 @@ def random_places(n_images, size, seed):
             for pixels in size]
 
 
+@torch.no_grad()
 def sliced_wasserstein(x, y, n_levels=None, n_projections=256, seed=0):
     """The sliced Wasserstein distance between two sets of as many images, times 1000.
 
