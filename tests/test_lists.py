@@ -97,8 +97,11 @@ def test_parquets_own_columns(images, tmp_path, true, false):
         'train-0.parquet': NAMES[5:8], 'train-1.parquet': NAMES[:5], 'test-0.parquet': NAMES[8:]},
         columns)
     check_attributes(root)
-    with pytest.raises(UserError, match='no column of an attribute'):
-        read_attributes(parquet_of(images, tmp_path / 'bare', {'train.parquet': NAMES}), NAMES)
+    bare = parquet_of(images, tmp_path / 'bare', {'train.parquet': NAMES})
+    with pytest.raises(UserError, match='nor a column of an attribute'):
+        read_attributes(bare, NAMES)
+    (tmp_path / 'list_attr_celeba.txt').write_text(attribute_txt())
+    check_attributes(bare)
 
 
 def test_a_list_that_cannot_tell_images_apart_is_refused(images):

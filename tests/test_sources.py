@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import make_image
-from PIL import Image, PngImagePlugin
+from PIL import Image, ImageCms, PngImagePlugin
 
 from dldemos.VAE.images import cache, sources
 from dldemos.VAE.images.cache import cached_images, map_pixels
@@ -233,6 +233,22 @@ def test_a_picture_in_each_format(tmp_path, suffix):
     image.save(tmp_path / 'same.png')
     assert names == [f'a{suffix}']
     assert close(pixels[0], load(tmp_path / 'same.png', crop='auto')[1][0], by=6)
+
+
+@pytest.mark.parametrize('mode', ['CMYK', 'YCbCr', 'LAB', '1', 'L', 'P'])
+def test_every_mode_of_a_tiff(tmp_path, mode):
+    (tmp_path / 'mine').mkdir()
+    image = Image.radial_gradient('L').resize((178, 178)).convert('RGB')
+    if mode == 'LAB':
+        profiles = [ImageCms.createProfile(name) for name in ('sRGB', 'LAB')]
+        other = ImageCms.profileToProfile(image, *profiles, outputMode='LAB')
+    else:
+        other = image.convert(mode)
+        image = other.convert('RGB')
+    other.save(tmp_path / 'mine' / 'a.tif')
+    image.save(tmp_path / 'same.png')
+    assert close(load(tmp_path / 'mine', crop='auto')[1],
+                 load(tmp_path / 'same.png', crop='auto')[1], by=4)
 
 
 def test_the_first_frame_counts(tmp_path):

@@ -137,9 +137,9 @@ class Session:
             print(printable(f'warning: the images in {dataset.root} are {of}, and the weights '
                             f'were trained on {on}: expect poor reconstructions'))
         elif is_bundled(self.weights) and not self.trains and lie_otherwise(dataset):
-            print(printable(f'few images in {dataset.root} have the size of CelebA, which the '
+            print(printable(f'the images in {dataset.root} have not the size of CelebA, which the '
                             f'pretrained weights know: --crop face finds the faces and puts them '
-                            f'where they are there'))
+                            f'where CelebA has them'))
         return dataset
 
     @cached_property

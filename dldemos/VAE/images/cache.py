@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, PngImagePlugin
+from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 from tqdm import tqdm
 
 from dldemos.VAE.images.lists import recorded_partition
@@ -313,6 +313,9 @@ def to_rgb(image):
     """RGB of an image of any mode, what is transparent on white."""
     if image.mode.startswith(('I', 'F')):
         image = eight_bits(image)
+    if image.mode == 'LAB':                 # the one mode that convert does not know
+        image = ImageCms.profileToProfile(image, ImageCms.createProfile('LAB'),
+                                          ImageCms.createProfile('sRGB'), outputMode='RGB')
     if image.has_transparency_data:
         image = image.convert('RGBA')
         image = Image.alpha_composite(Image.new('RGBA', image.size, 'white'), image)

@@ -31,12 +31,15 @@ def attribute_table(root):
     """
     source = find_source(root)
     if source.kind == 'parquet':
-        return root, *parquet_attributes(source)
+        header, values = parquet_attributes(source)
+        if header:
+            return root, header, values
     for name, text in lists_inside(source, ATTRIBUTES):
         return f'{name} in {root}', *parse_attributes(text, f'{root}, {name}')
     for path in list_files(root, ATTRIBUTES):
         return path, *parse_attributes(read_text(path), path)
-    raise UserError(f'there is no list_attr_celeba.txt (or .csv) in {root} or beside it: '
+    columns = ', nor a column of an attribute' if source.kind == 'parquet' else ''
+    raise UserError(f'there is no list_attr_celeba.txt (or .csv) in {root} or beside it{columns}: '
                     f'data/README.md says where to get it')
 
 
@@ -170,8 +173,4 @@ def parquet_attributes(source):
             else:
                 columns.setdefault(name, []).extend(signs)
         names += its_names
-    if not columns:
-        raise UserError(f'{source.root} has no column of an attribute, of 1 and -1 or of true and '
-                        f'false: give shards that have some, or a list_attr_celeba.txt with a '
-                        f'folder of images')
     return list(columns), dict(zip(names, map(bytes, zip(*columns.values()))))
