@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import REPOSITORY, make_image, run_module
+from torch.utils.data import DataLoader, TensorDataset
 
 from dldemos.VAE import main as program
 from dldemos.VAE.images.described import were_trained_on
+from dldemos.VAE.images.grids import grid
 from dldemos.VAE.images.synthetic import draw_sample_faces
 from dldemos.VAE.latent.walks import interpolate, traverse
 from dldemos.VAE.load_celebA import get_dataloader
@@ -190,7 +192,7 @@ def test_what_can_be_trained_on_is(images, here, options):
 def test_too_short_a_run_is_told_with_the_steps_that_do(images, here, capsys):
     program.main(['train', '--data_root', str(images), '--n_epochs', '2', '--batch_size', '3',
                   *SMALL])
-    assert '6 steps of training are too few to show faces: about 500 do, with --n_epochs 167' in (
+    assert 'a run of 6 steps is too short to show faces: about 500 do, with --n_epochs 167' in (
         capsys.readouterr().out)
 
 
@@ -231,18 +233,6 @@ def test_a_reader_that_has_read_enough_is_no_traceback(here):
     assert 'Traceback' not in done.stderr and 'Exception' not in done.stderr
 
 
-def test_more_faces_than_a_picture_holds(here, capsys, monkeypatch):
-    monkeypatch.setattr(program, 'most_images', lambda side: 100)
-    drawn = []
-    grid = program.grid
-    monkeypatch.setattr(program, 'grid', lambda faces: drawn.append(len(faces)) or grid(faces))
-    program.main(['generate', '--n_samples', '260', '--device', 'cpu'])
-    assert drawn == [100]
-    assert 'a picture holds 100 faces: these are the first of 260' in capsys.readouterr().out
-    program.main(['generate', '--n_samples', '90', '--device', 'cpu'])
-    assert drawn == [100, 90]
-
-
 def test_settings_edited_in_a_notebook_are_those_of_the_functions(images, here, monkeypatch):
     monkeypatch.setattr(program, 'n_epochs', 2)
     monkeypatch.setattr(program, 'ckpt_path', 'mine.pth')
@@ -253,7 +243,7 @@ def test_settings_edited_in_a_notebook_are_those_of_the_functions(images, here, 
     assert record('mine.json')['epochs'] == 1
     monkeypatch.setattr(program, 'n_samples', 5)
     picture = program.generate('cpu', model)
-    assert picture.size == program.grid(torch.zeros(5, 3, 64, 64)).size
+    assert picture.size == grid(torch.zeros(5, 3, 64, 64)).size
     monkeypatch.setattr(program, 'kl_weight', 0.5)
     y, mean, logvar = torch.rand(2, 3, 8, 8), torch.randn(2, 4), torch.zeros(2, 4)
     assert program.loss_fn(y, y, mean, logvar) == program.loss_fn(y, y, mean, logvar, 0.5)
@@ -266,3 +256,83 @@ def test_drawing_functions_return_their_picture(images, here):
     for picture in (program.reconstruct('cpu', loader, model), program.generate('cpu', model),
                     interpolate('cpu', model), traverse('cpu', model)):
         assert picture.width > 200
+
+
+def test_a_record_is_that_of_its_weights(trained, here, capsys):
+    """Weights that another script wrote over the program's own are not what the record says."""
+    torch.save(VAE((4, 8, 8, 8, 8), 8).state_dict(), 'dldemos/VAE/model.pth')
+    program.main(['generate', '--device', 'cpu', '--hiddens', '4,8,8,8,8', '--latent_dim', '8'])
+    output = capsys.readouterr().out
+    assert 'model.json is of other weights than dldemos/VAE/model.pth' in output
+    assert 'nothing is known of what they were trained on' in output
+
+
+@pytest.mark.parametrize('content', ['[]', '{}', '{"sha256": 5}', '{"trained_on": {}}', 'no JSON'])
+def test_a_file_that_is_no_record_is_not_looked_at(trained, here, capsys, content):
+    (here / 'dldemos/VAE/model.json').write_text(content)
+    program.main(['generate', *SMALL])
+    assert 'is no record of weights' in capsys.readouterr().out
+
+
+def test_other_images_of_the_same_names_are_held_out(trained, here, looked_at):
+    (here / 'others').mkdir()
+    for i in range(1, 8):
+        make_image(50 + i).save(here / 'others' / f'{i:06}.jpg')
+    program.main(['evaluate', '--data_root', 'others', '--device', 'cpu'])
+    assert looked_at == [7]
+    trained.rename(here / 'moved')                          # the same ones, elsewhere
+    program.main(['evaluate', '--data_root', 'moved', '--device', 'cpu'])
+    assert looked_at == [7, 1]
+
+
+def test_images_that_are_gone_are_told(trained, here, capsys):
+    trained.rename(here / 'moved')
+    with pytest.raises(UserError, match='nothing at .* any more: give --data_root'):
+        program.main(['reconstruct', '--device', 'cpu'])
+    program.main(['traverse', 'generate', '--device', 'cpu'])        # which can do without
+    assert 'are there no more: --data_root gives others' in capsys.readouterr().out
+    assert not (here / 'data').exists()
+
+
+def test_a_run_is_resumed_on_images_that_were_moved(trained, here, capsys):
+    trained.rename(here / 'moved')
+    with pytest.raises(UserError, match='nothing at'):
+        program.main(['train', '--resume'])
+    os.remove('dldemos/VAE/model.pth')
+    program.main(['train', '--resume', '--data_root', 'moved'])
+    assert 'was finished already: its weights are written again' in capsys.readouterr().out
+    assert (here / 'dldemos/VAE/model.pth').exists()
+    make_image(77).save(here / 'moved/000003.jpg')
+    with pytest.raises(UserError, match='was started on other images'):
+        program.main(['train', '--resume', '--data_root', 'moved'])
+
+
+def test_a_name_in_any_function_of_main_is_the_option(images, here, monkeypatch):
+    """As where a reader adds a setting and uses its plain name in train_epoch."""
+    seen = []
+    epoch = program.train_epoch
+
+    def train_epoch(*arguments):
+        seen.append(vars(program)['warm_up'])
+        return epoch(*arguments)
+
+    monkeypatch.setattr(program, 'train_epoch', train_epoch)
+    program.main(['train', '--data_root', str(images), '--n_epochs', '1', '--warm_up', '0.3',
+                  *SMALL])
+    program.train('cpu', get_dataloader(images), VAE((4, 8), 3), n_epochs=1, warm_up=0.1)
+    assert seen == [0.3, 0.1]
+    assert program.warm_up == 0.5                           # as it stands in the file
+
+
+def test_a_batch_that_is_none_is_told_in_a_sentence(here):
+    images = torch.rand(4, 3, 64, 64)
+    for dataset, words in ((TensorDataset(images), 'a batch is a list'),
+                           (list((images * 255).byte()), 'torch.uint8, and must be images'),
+                           (list(images[:, 0]), 'a batch has the shape')):
+        with pytest.raises(UserError, match=words):
+            program.train('cpu', DataLoader(dataset, 2), VAE((4, 8), 3), n_epochs=1)
+
+
+def test_codes_of_another_prior_have_to_be_given(here):
+    with pytest.raises(ValueError, match='give the codes of the prior flow'):
+        program.generate('cpu', VAE((4, 8), 3), prior='flow')

@@ -227,7 +227,9 @@ def spread(models, training, doubt):
 
 def draw_codes(clouds):
     """The two widest dimensions of latent codes {name: (N, latent_dim)}."""
-    size, scale = 260, 20
+    size = 260
+    widest = max(code.nan_to_num().abs().max().item() for code in clouds.values())
+    scale = min(20, (size // 2 - 4) / max(widest, 3))       # pixels for 1
     picture = Image.new('RGB', (size * len(clouds), size + 20), 'white')
     draw = ImageDraw.Draw(picture)
     for i, (name, code) in enumerate(clouds.items()):
@@ -278,10 +280,11 @@ def mean_kl(model, images):
 
 
 def draw_sweep(models, images):
-    rows = [('images', images[:12])]
+    rows = [('images', torch.cat([images[:6], torch.ones_like(images[:6])]))]
     rows += [(name, torch.cat([reconstructed(model, images[:6]), random_faces(model, 6)]))
              for name, model in models.items()]
-    save(labelled_rows(rows), 'kl_weight.jpg')
+    columns = ['', '', 'reconstructed', '', '', '', '', '', 'random codes', '', '', '']
+    save(labelled_rows(rows, columns), 'kl_weight.jpg')
 
 
 def variance_itself(images, kl_weight):

@@ -22,7 +22,7 @@ from dldemos.VAE.latent.metrics import evaluate
 from dldemos.VAE.latent.walks import interpolate, traverse
 from dldemos.VAE.session import Session
 from dldemos.VAE.support.errors import exit_status
-from dldemos.VAE.support.settings import as_line, current_settings, parse
+from dldemos.VAE.support.settings import as_line, current_settings, in_force, parse
 from dldemos.VAE.training import checkpoint, log, processes, steps
 from dldemos.VAE.training.speed import compile_loss, keep_freed_memory
 
@@ -108,8 +108,7 @@ def train(device, dataloader, model, held_out=None, settings=None, **changes):
     Args:
         dataloader: of batches of images (N, 3, 64, 64) in [0, 1].
         held_out: a dataloader of images not trained on; each epoch's line gives their loss.
-        settings: a namespace of all settings; None: those at the top of this file,
-            with `changes` as in n_epochs=2.
+        settings: a namespace of all settings; None: those above, with changes as in n_epochs=2.
 
     Raises:
         UserError: NaN or infinite loss (the weights of the last good epoch stay), no run like
@@ -117,6 +116,8 @@ def train(device, dataloader, model, held_out=None, settings=None, **changes):
     """
     if settings is None:
         settings = checkpoint.completed(current_settings(__file__, globals(), changes), changes)
+        with in_force(globals(), settings):
+            return train(device, dataloader, model, held_out, settings)
     device = torch.device(device)
     model.to(device, memory_format=torch.channels_last)
     steps.check_batches(dataloader, model)
@@ -148,14 +149,13 @@ def train(device, dataloader, model, held_out=None, settings=None, **changes):
 
 def train_epoch(device, dataloader, network, step_loss, optimizer, schedule, kl_weight, epoch):
     """One pass over the images; returns its row of the log."""
-    if hasattr(getattr(dataloader, 'sampler', None), 'set_epoch'):
-        dataloader.sampler.set_epoch(epoch)
+    steps.set_epoch(dataloader, epoch)
     network.train()
     totals = steps.Totals(device, steps_before=(epoch - 1) * len(dataloader))
     start = time.time()
     bar = tqdm(dataloader, leave=False, disable=None if processes.is_rank_0() else True)
     for step, images in enumerate(bar, 1):
-        images = images.to(device, memory_format=torch.channels_last)
+        images = steps.to_device(images, device)
         loss, reconstruction, kl = step_loss(network, images)
         optimizer.zero_grad()
         loss.backward()
@@ -182,43 +182,43 @@ def compute_loss(model, images, kl_weight=None):
 
 
 @torch.no_grad()
-def reconstruct(device, dataloader, model, folder=None, n_images=16):
+def reconstruct(device, dataloader, model, n_images=16):
     """Draw images above what is decoded from the means of their codes.
 
-    reconstruct.jpg in the folder, or work_dir. Returns the picture.
+    reconstruct.jpg in work_dir. Returns the picture.
     """
     model.to(device).eval()
     images = first_images(dataloader, n_images)
     mean, _ = model.encode(images.to(device))
     decoded = model.decode(mean).cpu()
     picture = labelled_rows(pairs(images, decoded))
-    return save_picture(picture, f'{folder or work_dir}/reconstruct.jpg')
+    return save_picture(picture, f'{work_dir}/reconstruct.jpg')
 
 
 @torch.no_grad()
-def generate(device, model, n_samples=None, code=None, prior='normal', save_images=None,
-             folder=None):
+def generate(device, model, n_samples=None, code=None, prior='normal'):
     """Draw faces from random codes: n_samples of N(0, I), as model.sample, or given ones.
 
-    generate.jpg in the folder or work_dir, generate_flow.jpg ... for codes of another prior; each
-    face also as a PNG in the folder save_images. Returns the picture.
+    generate.jpg in work_dir, or generate_flow.jpg ... for given codes of another prior; each face
+    also as a PNG in the folder save_images. Returns the picture.
     """
+    if code is None and prior != 'normal':
+        raise ValueError(f'give the codes of the prior {prior}; see latent/priors.py')
     if code is None:
         code = torch.randn(n_samples or globals()['n_samples'], model.latent_dim, device=device)
     faces = decode_batches(model, device, code)
-    picture = draw_and_save(faces, len(code), save_images or globals()['save_images'])
+    picture = draw_and_save(faces, len(code), save_images)
     name = 'generate' if prior == 'normal' else f'generate_{prior}'
-    return save_picture(picture, f'{folder or work_dir}/{name}.jpg')
+    return save_picture(picture, f'{work_dir}/{name}.jpg')
 
 
 # What it can do, in the order of doing: function, settings looked at, arguments in a session
 ACTIONS = {
     'train': (train, 'n_epochs kl_weight lr batch_size seed', lambda s: (
         s.device, s.training_batches, s.model, s.held_out_batches, s.settings)),
-    'reconstruct': (reconstruct, 'seed', lambda s: (s.device, s.shown_batches, s.model, s.folder)),
+    'reconstruct': (reconstruct, 'seed', lambda s: (s.device, s.shown_batches, s.model)),
     'generate': (generate, 'n_samples prior seed', lambda s: (
-        s.device, s.model, None, s.random_codes, s.settings.prior, s.settings.save_images,
-        s.folder)),
+        s.device, s.model, None, s.random_codes, s.settings.prior)),
     'interpolate': (interpolate, 'seed', lambda s: (s.device, s.model, s.faces, s.seed, s.folder)),
     'traverse': (traverse, 'seed', lambda s: (s.device, s.model, s.faces, s.seed, s.folder)),
     'attributes': (draw_attributes, 'seed', lambda s: (
@@ -233,16 +233,16 @@ def main(argv=None):
     settings = checkpoint.completed(settings, given, 'train' in actions)
     keep_freed_memory()
     device = processes.join_processes(processes.choose_device(settings.device))
-    looked_at = {name for action in actions for name in ACTIONS[action][1].split()}
-    print(f'{", ".join(actions)} on {device}: {as_line(settings, globals(), looked_at)}')
+    print(f'{", ".join(actions)} on {device}: {as_line(actions, ACTIONS, settings, globals())}')
     session = Session(actions, settings, given, device)
-    for action in actions:
-        if action != 'train' and not processes.leave_processes():
-            return
-        function, _, arguments_in = ACTIONS[action]
-        arguments = arguments_in(session)
-        torch.manual_seed(settings.seed + processes.rank())
-        function(*arguments)
+    with in_force(globals(), settings):
+        for action in actions:
+            if action != 'train' and not processes.leave_processes():
+                return
+            function, _, arguments_in = ACTIONS[action]
+            arguments = arguments_in(session)
+            torch.manual_seed(settings.seed + processes.rank())
+            function(*arguments)
     processes.leave_processes()
 
 

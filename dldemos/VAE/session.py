@@ -8,7 +8,12 @@ from pathlib import Path
 import torch
 from torch.utils.data import Subset
 
-from dldemos.VAE.images.described import is_synthetic, lie_otherwise, were_trained_on
+from dldemos.VAE.images.described import (
+    are_others,
+    is_synthetic,
+    lie_otherwise,
+    were_trained_on,
+)
 from dldemos.VAE.images.saved import check_folder
 from dldemos.VAE.latent.attributes import attribute_directions, read_attributes
 from dldemos.VAE.latent.codes import encode_all
@@ -106,28 +111,42 @@ class Session:
             line + '; --ckpt_path pretrained takes the bundled ones instead')
 
     @property
+    def own_root(self):
+        """Where the images that the weights were trained on lie; None: not known, or bundled."""
+        return None if is_bundled(self.weights) else self.record.get('trained_on', {}).get('root')
+
+    @cached_property
     def has_images(self):
         """Whether there are images that the weights may be shown without asking for them."""
-        return (self.trains or not is_bundled(self.weights)
-                or self.settings.data_root is not None or find_celeba() is not None)
+        if self.trains or self.settings.data_root is not None:
+            return True
+        if is_bundled(self.weights):
+            return find_celeba() is not None
+        there_are = self.own_root is None or Path(self.own_root).exists()
+        if not there_are:
+            print(printable(f'the images in {self.own_root}, which these weights were trained on, '
+                            f'are there no more: --data_root gives others'))
+        return there_are
 
     @cached_property
     def dataset(self):
         """All images: of data_root, else those trained on, else CelebA or synthetic faces.
 
         Raises:
-            UserError: the bundled weights are to look at images, and there are none but
-                synthetic faces, which they do not know.
+            UserError: the images that were trained on are gone, or the bundled weights are to
+                look at images, and there are none but synthetic faces, which they do not know.
         """
+        if not self.has_images and not is_bundled(self.weights):
+            raise UserError(f'there is nothing at {self.own_root} any more: give --data_root with '
+                            f'the folder where the images lie now, or with others')
         if not self.has_images:
             raise UserError('the pretrained weights are of photographs, and there are none here: '
                             'give --data_root with a folder of faces, or train on synthetic faces '
                             'with `python -m dldemos.VAE.main train`')
         settings, trained_on = self.settings, self.record.get('trained_on', {})
         root, crop = settings.data_root, settings.crop
-        if root is None and not is_bundled(self.weights) and Path(
-                trained_on.get('root', '')).exists() and 'root' in trained_on:
-            root, crop = trained_on['root'], trained_on['crop']
+        if root is None and not self.trains and self.own_root is not None:
+            root, crop = self.own_root, trained_on['crop']
         with processes.rank_0_first():
             dataset = CelebADataset(find_images(root), 2 * (self.model.image_size,), crop,
                                     settings.n_images, settings.cache_dir)
@@ -152,7 +171,7 @@ class Session:
         dataset, trained_on = self.dataset, self.record.get('trained_on', {})
         if 'first' not in trained_on:
             return split(dataset, self.settings.held_out)
-        if trained_on['synthetic'] != is_synthetic(dataset.root):
+        if trained_on['synthetic'] != is_synthetic(dataset.root) or are_others(trained_on, dataset):
             return Subset(dataset, []), Subset(dataset, range(len(dataset)))
         known = were_trained_on(trained_on, dataset.names)
         return tuple(Subset(dataset, [i for i, it_was in enumerate(known) if it_was == trained])

@@ -1,4 +1,5 @@
 """What a training set was, for the record of the weights, and which images belonged to it."""
+import hashlib
 import os
 from pathlib import Path
 
@@ -19,11 +20,26 @@ def describe(dataloader):
         chosen = [names[i] for i in indices]
         about |= {'root': str(dataset.root), 'crop': dataset.crop, 'first': min(chosen),
                   'last': max(chosen), 'synthetic': is_synthetic(dataset.root),
-                  'fingerprint': dataset.fingerprint(indices)}
+                  'fingerprint': dataset.fingerprint(indices),
+                  'first_pixels': pixels_of(dataset, indices[chosen.index(min(chosen))])}
         between = {name for name in names if about['first'] <= name <= about['last']}
         if others := between.difference(chosen):             # a partition that is no first part
             about['not_trained_on'] = sorted(others)
     return about
+
+
+def pixels_of(dataset, index):
+    """A hash of an image's pixels, which tells it from another one of the same name."""
+    return hashlib.sha256(dataset[index].numpy().tobytes()).hexdigest()
+
+
+def are_others(about, dataset):
+    """Whether the images of a dataset only have the names of those that were trained on."""
+    if 'first_pixels' not in about or about.get('crop') != dataset.crop:
+        return False
+    names = without_common_folder(dataset.names)
+    return about['first'] in names and (
+        pixels_of(dataset, names.index(about['first'])) != about['first_pixels'])
 
 
 def is_synthetic(root):

@@ -83,7 +83,7 @@ def traverse(device, model, images=None, seed=0, work_dir=WORK_DIR, n_dimensions
         codes = mean[0].repeat(n_steps, 1)
         codes[:, dimension] = values
         rows.append((f'dimension {dimension}: {kl[dimension]:.2f} nats', model.decode(codes)))
-    return save_picture(labelled_rows(rows, columns=[f'{x:+.1f}' for x in values]),
+    return save_picture(labelled_rows(rows, columns=[f'{x:+.2f}' for x in values]),
                         f'{work_dir}/traverse.jpg')
 
 

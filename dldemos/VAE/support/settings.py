@@ -9,6 +9,7 @@ import difflib
 import io
 import math
 import tokenize
+from contextlib import contextmanager
 from pathlib import Path
 
 from dldemos.VAE.support.errors import UserError
@@ -189,6 +190,17 @@ def current_settings(path, values, changes=None):
         option, values[option]), values[option]) for option in names})
 
 
+@contextmanager
+def in_force(values, settings):
+    """Settings as the values of their names in a module, as long as the block runs."""
+    before = {option: values[option] for option in vars(settings)}
+    values.update(vars(settings))
+    try:
+        yield
+    finally:
+        values.update(before)
+
+
 class Parser(argparse.ArgumentParser):
     """argparse that reports a mistake in one sentence, as a UserError."""
 
@@ -257,8 +269,9 @@ def parse(argv, path, values, actions, recipes):
         epilog='actions:\n' + '\n'.join(f'  {name:<14}{first_line(function)}'
                                         for name, (function, *_) in actions.items())
         + '\n\nrecipes:\n' + '\n'.join(
-            f'  {recipe:<14}' + ' '.join(f'{name}={as_text(value)}'
-                                         for name, value in changes.items())
+            f'  {recipe:<14}' + (' '.join(f'{name}={as_text(value)}'
+                                          for name, value in changes.items())
+                                  or 'what stands at the top of main.py')
             for recipe, changes in recipes.items()))
     parser.add_argument('actions', nargs='*', metavar='ACTION',
                         help=f'what to do; none: {", ".join(list(actions)[:3])}')
@@ -286,8 +299,12 @@ def first_line(function):
     return line[0].lower() + line[1:]
 
 
-def as_line(settings, defaults, looked_at):
-    """The settings that are looked at, and those that differ from their defaults, on a line."""
+def as_line(chosen, actions, settings, defaults):
+    """The settings that the chosen actions look at, and those that were changed, on a line.
+
+    actions: {name: (function, settings that it looks at, ...)}.
+    """
+    looked_at = ' '.join(actions[name][1] for name in chosen).split()
     return printable(' '.join(
         f'{option}={as_text(value)}' for option, value in vars(settings).items()
         if option in looked_at or as_text(value) != as_text(defaults[option])))

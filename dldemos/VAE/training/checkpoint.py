@@ -1,5 +1,6 @@
 """Weights and runs on disk: atomic writes, and nothing in them is run when they are loaded."""
 import argparse
+import hashlib
 import json
 import platform
 from contextlib import ExitStack, contextmanager
@@ -18,7 +19,7 @@ PRETRAINED = str(BUNDLED_FOLDER / 'pretrained.pth')       # what it is: pretrain
 RUN_FORMAT = 'dldemos.VAE run 3'
 # Settings that cannot change the weights: a run and the one that resumes it may differ in them
 FREE_SETTINGS = ('n_samples', 'prior', 'save_images', 'device', 'compile', 'resume', 'run_path',
-                 'ckpt_path', 'cache_dir', 'work_dir', 'recipe')
+                 'ckpt_path', 'cache_dir', 'work_dir', 'data_root', 'recipe')
 MODEL_SETTINGS = ('hiddens', 'latent_dim', 'image_size')
 
 
@@ -35,14 +36,25 @@ def is_bundled(path):
 def save_weights(path, model, record=None):
     """Write the state dict of `model` to `path`, as the article's own script does.
 
-    record: {name: value}, written beside it as JSON.
+    record: {name: value}, written beside it as JSON, with the SHA-256 of the file.
     """
     with atomic_write(path) as file:
         torch.save({name: value.contiguous() for name, value in model.state_dict().items()},
                    file)
     if record is not None:
-        with atomic_write(Path(path).with_suffix('.json'), 'w') as file:
+        record = {**record, 'sha256': {Path(path).name: sha256(path)}}
+        with atomic_write(record_file(path), 'w') as file:
             file.write(json.dumps(record, indent=2) + '\n')
+
+
+def sha256(path):
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def record_file(path):
+    """Where the record of a file of weights lies."""
+    path = Path(path)
+    return path.with_name(f'{path.stem}.json' if path.suffix != '.json' else f'{path.name}.json')
 
 
 def load_weights(path, model):
@@ -80,16 +92,18 @@ def load_safely(path, what, advice):
 
 
 def read_record(path):
-    """The record beside a file of weights; empty where there is none, or none of this program."""
-    path = Path(path).with_suffix('.json')
-    if not path.is_file():
+    """The record beside a file of weights; empty where there is none, or none of these weights."""
+    beside = record_file(path)
+    if not beside.is_file() or not Path(path).is_file():
         return {}
     try:
-        record = json.loads(path.read_text(encoding='utf-8'))
-    except ValueError:
-        record = None
-    if not isinstance(record, dict) or not isinstance(record.get('trained_on'), dict):
-        print(f'{path} is no record of weights, and is not looked at')
+        record = json.loads(beside.read_text(encoding='utf-8'))
+        written_for = set(record['sha256'].values())
+    except (ValueError, KeyError, TypeError, AttributeError):
+        print(printable(f'{beside} is no record of weights, and is not looked at'))
+        return {}
+    if sha256(path) not in written_for:
+        print(printable(f'{beside} is of other weights than {path}, and is not looked at'))
         return {}
     return record
 
@@ -115,7 +129,8 @@ class Run:
         self.work_dir = Path(settings.work_dir)
         self.resume, self.device, self.images = settings.resume, device, images
         self.parts, model = parts, parts['model']
-        self.settings = {**vars(settings), 'processes': processes.n_processes(), 'steps': n_steps}
+        self.settings = {**vars(settings), 'processes': processes.n_processes(), 'steps': n_steps,
+                         'images': images.get('fingerprint')}
         for name in MODEL_SETTINGS:                          # as the model is, whatever was asked
             self.settings[name] = getattr(model, name, self.settings[name])
 
@@ -127,7 +142,11 @@ class Run:
             for name, part in self.parts.items():
                 part.load_state_dict(state[name])
             set_random_state(state['random_states'][processes.rank()], self.device)
-            print(f'resuming after epoch {len(state["rows"])} of {self.settings["n_epochs"]}')
+            n_done, n_epochs = len(state['rows']), self.settings['n_epochs']
+            print(f'resuming after epoch {n_done} of {n_epochs}')
+            if n_done == n_epochs:
+                print('this run was finished already: its weights are written again')
+                self.save(state['rows'])
             return state['rows']
         random_states = processes.all_gather(random_state(self.device))
         if processes.is_rank_0():
@@ -226,14 +245,22 @@ def completed(settings, given, trains=True):
     asked = {name: getattr(settings, name) for name in given if hasattr(settings, name)}
     compare_settings(path, {name: saved.get(name) for name in asked}, asked)
     resumed = {name: value for name, value in saved.items()
-               if hasattr(settings, name) and name not in FREE_SETTINGS}
+               if hasattr(settings, name) and (
+                   name not in FREE_SETTINGS or name == 'data_root' and name not in given)}
     return argparse.Namespace(**{**vars(settings), **resumed})
 
 
 def compare_settings(path, saved, settings):
-    """UserError if a run was started with other settings than those it is to be resumed with."""
-    for name in {**saved, **settings}:
-        if name not in FREE_SETTINGS and saved.get(name) != settings.get(name):
+    """UserError if a run was started with other settings than those it is to be resumed with.
+
+    A setting that was added to main.py since then counts as what it was not: a difference only
+    where it was asked for.
+    """
+    if saved.get('images') != settings.get('images'):
+        raise UserError(f'the run in {path} was started on other images: give --data_root with '
+                        f'where they lie now, unchanged, or start anew without --resume')
+    for name in saved:
+        if name not in FREE_SETTINGS and saved[name] != settings.get(name):
             raise UserError(f'the run in {path} was started with {name}={saved.get(name)}, not '
                             f'{settings.get(name)}: leave {name} out, or start anew without '
                             f'--resume')

@@ -14,7 +14,7 @@ TITLES = {'loss': 'loss', 'reconstruction': 'reconstruction (mean squared error)
           'kl': 'KL divergence (nats per image)'}
 COLUMNS = ('epoch', 'loss', 'reconstruction', 'kl', 'held_out_loss', 'held_out_reconstruction',
            'held_out_kl', 'kl_weight', 'lr', 'images_per_second', 'seconds')
-ENOUGH_STEPS = {'adam': 500, 'muon': 300}    # with fewer, what is drawn is no face yet
+ENOUGH_STEPS = {'adam': 500, 'muon': 200}    # with fewer, what is drawn is no face yet
 
 
 def named_losses(values, prefix=''):
@@ -28,9 +28,12 @@ def print_header(rows, settings, n_steps):
     Before them comes a line where a new run is too short to show faces.
     """
     enough = ENOUGH_STEPS[settings.optimizer]
-    if not rows and settings.n_epochs * n_steps < enough:
-        print(f'{settings.n_epochs * n_steps:,} steps of training are too few to show faces: about '
+    n_all = settings.n_epochs * n_steps
+    if not rows and n_all < enough:
+        print(f'a run of {n_all:,} step{"s" * (n_all != 1)} is too short to show faces: about '
               f'{enough:,} do, with --n_epochs {math.ceil(enough / n_steps)} here')
+    if rows and settings.run_path:                  # of a run that was set aside
+        remove_samples(Path(settings.work_dir) / 'samples')
     if len(rows) < settings.n_epochs:
         print('  epoch      loss     recon       KL  held-out  images/s   time')
 

@@ -24,7 +24,7 @@ def choose_device(name):
         there_is = torch.accelerator.is_available()
         return torch.accelerator.current_accelerator() if there_is else torch.device('cpu')
     try:
-        torch.zeros(1, device=name)
+        torch.zeros(1, device=name).tolist()              # 'meta' has no values to give
         return torch.device(name)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise UserError(f'the device {name} cannot be used here '

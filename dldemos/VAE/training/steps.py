@@ -67,10 +67,32 @@ def average_terms(compute_loss, device, dataloader, model):
     n_images = 0
     with forked(device, seed=0):
         for images in dataloader:
-            images = images.to(device, memory_format=torch.channels_last)
+            images = to_device(images, device)
             totals += len(images) * torch.stack(compute_loss(model, images))
             n_images += len(images)
     return (totals / n_images).tolist()
+
+
+def set_epoch(dataloader, epoch):
+    """Tell a loader that shuffles by the epoch which one begins."""
+    sampler = getattr(dataloader, 'sampler', None)
+    if hasattr(sampler, 'set_epoch'):
+        sampler.set_epoch(epoch)
+
+
+def to_device(images, device):
+    """A batch on its device, in the layout of memory that is fastest.
+
+    Raises:
+        UserError: it is no batch of images (N, 3, H, W) in floating point.
+    """
+    if not isinstance(images, torch.Tensor):
+        raise UserError(f'a batch is a {type(images).__name__}, and must be a tensor of images '
+                        f'(N, 3, H, W): leave labels out of the dataset')
+    if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
+        raise UserError(f'a batch has the shape {tuple(images.shape)} and {images.dtype}, and must '
+                        f'be images (N, 3, H, W) in floating point, from 0 to 1')
+    return images.to(device, memory_format=torch.channels_last)
 
 
 class Totals:
