@@ -10,6 +10,7 @@ import torch
 from conftest import REPOSITORY, make_image, run_module
 
 from dldemos.VAE import main as program
+from dldemos.VAE.images import grids
 from dldemos.VAE.images.described import were_trained_on
 from dldemos.VAE.images.synthetic import draw_sample_faces
 from dldemos.VAE.latent.walks import interpolate, traverse
@@ -221,7 +222,7 @@ def test_a_reader_that_has_read_enough_is_no_traceback(here):
 
 
 def test_more_faces_than_a_picture_holds(here, capsys, monkeypatch):
-    monkeypatch.setattr(program, 'most_images', lambda side: 100)
+    monkeypatch.setattr(grids, 'most_images', lambda side: 100)
     drawn = []
     grid = program.grid
     monkeypatch.setattr(program, 'grid', lambda faces: drawn.append(len(faces)) or grid(faces))
