@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import REPOSITORY, make_image, run_module
+from PIL import Image
 
 from dldemos.VAE import main as program
 from dldemos.VAE.images import grids
@@ -223,14 +224,14 @@ def test_a_reader_that_has_read_enough_is_no_traceback(here):
 
 def test_more_faces_than_a_picture_holds(here, capsys, monkeypatch):
     monkeypatch.setattr(grids, 'most_images', lambda side: 100)
-    drawn = []
-    grid = program.grid
-    monkeypatch.setattr(program, 'grid', lambda faces: drawn.append(len(faces)) or grid(faces))
-    program.main(['generate', '--n_samples', '260', '--device', 'cpu'])
-    assert drawn == [100]
-    assert 'a picture holds 100 faces: these are the first of 260' in capsys.readouterr().out
-    program.main(['generate', '--n_samples', '90', '--device', 'cpu'])
-    assert drawn == [100, 90]
+    sizes = []
+    for n_samples in ('260', '90'):
+        program.main(['generate', '--n_samples', n_samples, '--device', 'cpu'])
+        sizes.append(Image.open('work_dirs/generate.jpg').size)
+        said = capsys.readouterr().out
+        assert ('a picture holds 100 faces: these are the first of 260' in said) == (
+            n_samples == '260')
+    assert sizes == [(10 * 66 + 2, 10 * 66 + 2), (10 * 66 + 2, 9 * 66 + 2)]
 
 
 def test_settings_edited_in_a_notebook_are_those_of_the_functions(images, here, monkeypatch):
@@ -243,7 +244,7 @@ def test_settings_edited_in_a_notebook_are_those_of_the_functions(images, here, 
     assert record('mine.json')['epochs'] == 1
     monkeypatch.setattr(program, 'n_samples', 5)
     picture = program.generate('cpu', model)
-    assert picture.size == program.grid(torch.zeros(5, 3, 64, 64)).size
+    assert picture.size == grids.grid(torch.zeros(5, 3, 64, 64)).size
     monkeypatch.setattr(program, 'kl_weight', 0.5)
     y, mean, logvar = torch.rand(2, 3, 8, 8), torch.randn(2, 4), torch.zeros(2, 4)
     assert program.loss_fn(y, y, mean, logvar) == program.loss_fn(y, y, mean, logvar, 0.5)
