@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import REPOSITORY, make_image, run_module
+from PIL import Image
 from torch.utils.data import DataLoader, TensorDataset
 
 from dldemos.VAE import main as program
+from dldemos.VAE.images import grids
 from dldemos.VAE.images.described import were_trained_on
 from dldemos.VAE.images.grids import grid
 from dldemos.VAE.images.synthetic import draw_sample_faces
@@ -233,6 +235,18 @@ def test_a_reader_that_has_read_enough_is_no_traceback(here):
     assert 'Traceback' not in done.stderr and 'Exception' not in done.stderr
 
 
+def test_more_faces_than_a_picture_holds(here, capsys, monkeypatch):
+    monkeypatch.setattr(grids, 'most_images', lambda side: 100)
+    sizes = []
+    for n_samples in ('260', '90'):
+        program.main(['generate', '--n_samples', n_samples, '--device', 'cpu'])
+        sizes.append(Image.open('work_dirs/generate.jpg').size)
+        said = capsys.readouterr().out
+        assert ('a picture holds 100 faces: these are the first of 260' in said) == (
+            n_samples == '260')
+    assert sizes == [(10 * 66 + 2, 10 * 66 + 2), (10 * 66 + 2, 9 * 66 + 2)]
+
+
 def test_settings_edited_in_a_notebook_are_those_of_the_functions(images, here, monkeypatch):
     monkeypatch.setattr(program, 'n_epochs', 2)
     monkeypatch.setattr(program, 'ckpt_path', 'mine.pth')
@@ -244,6 +258,7 @@ def test_settings_edited_in_a_notebook_are_those_of_the_functions(images, here, 
     monkeypatch.setattr(program, 'n_samples', 5)
     picture = program.generate('cpu', model)
     assert picture.size == grid(torch.zeros(5, 3, 64, 64)).size
+    assert picture.size == grids.grid(torch.zeros(5, 3, 64, 64)).size
     monkeypatch.setattr(program, 'kl_weight', 0.5)
     y, mean, logvar = torch.rand(2, 3, 8, 8), torch.randn(2, 4), torch.zeros(2, 4)
     assert program.loss_fn(y, y, mean, logvar) == program.loss_fn(y, y, mean, logvar, 0.5)
