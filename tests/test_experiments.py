@@ -108,8 +108,8 @@ def test_a_second_run_is_refused_as_long_as_the_first_lives(images, here, capsys
 def test_a_lock_is_free_after_a_run_in_the_same_process(images, here):
     train(images)
     for path in ('work_dirs/.run.lock', 'dldemos/VAE/.model.pth.lock'):
-        with FileLock(path, timeout=0):
-            pass
+        with FileLock(path, timeout=0) as lock:
+            assert lock.is_locked
     train(images)
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, TensorDataset
 
 from dldemos.VAE import main as program
+from dldemos.VAE import session
 from dldemos.VAE.images import grids
 from dldemos.VAE.images.described import were_trained_on
 from dldemos.VAE.images.grids import grid
@@ -19,7 +20,7 @@ from dldemos.VAE.images.synthetic import draw_sample_faces
 from dldemos.VAE.latent.walks import interpolate, traverse
 from dldemos.VAE.load_celebA import get_dataloader
 from dldemos.VAE.model import VAE
-from dldemos.VAE.support.errors import UserError
+from dldemos.VAE.support.errors import UserError, exit_status
 
 SMALL = ['--hiddens', '4,8,8,8,8', '--latent_dim', '8', '--device', 'cpu']
 
@@ -351,3 +352,82 @@ def test_a_batch_that_is_none_is_told_in_a_sentence(here):
 def test_codes_of_another_prior_have_to_be_given(here):
     with pytest.raises(ValueError, match='give the codes of the prior flow'):
         program.generate('cpu', VAE((4, 8), 3), prior='flow')
+
+
+def test_resume_writes_the_weights_of_the_run(images, here, monkeypatch):
+    """Not those of another training, whose place is the default one."""
+    options = ['train', '--data_root', str(images), '--n_epochs', '2', *SMALL]
+    program.main(options)
+    before = (here / program.ckpt_path).read_bytes()
+    program.main([*options, '--seed', '1', '--ckpt_path', 'mine.pth'])
+    os.remove('mine.pth')
+    program.main(['train', '--resume'])
+    assert (here / 'mine.pth').exists()
+    assert (here / program.ckpt_path).read_bytes() == before
+
+
+@pytest.mark.parametrize('options, words', [
+    (['--ckpt_path', 'images'], 'is no file of weights'),
+    (['--ckpt_path', 'images/000001.jpg'], 'is no file of weights'),
+    (['--ckpt_path', '/dev/null'], 'is no file of weights'), (['--ckpt_path', '.'], 'no file of'),
+    (['--ckpt_path', 'a.pth', '--run_path', './a.pth'], 'cannot hold both'),
+    (['--ckpt_path', 'x' * 250 + '.pth'], 'File name too long')])
+def test_weights_go_over_nothing_else(images, here, capsys, options, words):
+    before = (images / '000001.jpg').read_bytes()
+    status = exit_status(lambda: program.main(['train', '--data_root', str(images), '--n_epochs',
+                                               '1', *SMALL, *options]))
+    output = capsys.readouterr()
+    assert status == 2 and words in output.err
+    assert '1/1' not in output.out                           # told before the first epoch
+    assert (images / '000001.jpg').read_bytes() == before
+
+
+def test_what_lies_beside_weights_has_their_whole_name(images, here):
+    for name in ('kl0.01', 'kl0.001', 'w.json', 'weights', 'a.b.pth'):
+        program.main(['train', '--data_root', str(images), '--n_epochs', '1', '--ckpt_path', name,
+                      *SMALL])
+    assert {path.name for path in here.glob('*.json')} == {
+        'kl0.01.json', 'kl0.001.json', 'w.json', 'w.json.json', 'weights.json', 'a.b.json'}
+    program.main(['generate', '--ckpt_path', 'w.json', '--device', 'cpu'])
+
+
+def test_pictures_that_the_program_drew_are_no_data(images, here, monkeypatch, looked_at):
+    monkeypatch.chdir(images)
+    for _ in range(2):
+        program.main(['train', 'generate', 'evaluate', '--data_root', '.', '--n_epochs', '1',
+                      *SMALL])
+    assert looked_at == [1, 1]
+    assert record('dldemos/VAE/model.json')['trained_on']['n_images'] == 9
+
+
+@pytest.mark.parametrize('key, value', [
+    ('steps', 'many'), ('settings', []), ('trained_on', {}), ('trained_on', {'n_images': '9'}),
+    ('trained_on', {'n_images': 9, 'first': 1}), ('sha256', None)])
+def test_a_record_that_was_edited_is_not_looked_at(trained, here, capsys, key, value):
+    path = here / 'dldemos/VAE/model.json'
+    path.write_text(json.dumps({**record(path), key: value}))
+    program.main(['generate', *SMALL])
+    assert 'is no record of weights' in capsys.readouterr().out
+
+
+def test_a_crop_that_is_given_is_taken(trained, here, looked_at, monkeypatch):
+    crops = []
+    dataset = session.CelebADataset
+
+    def opened(*arguments):
+        crops.append(arguments[2])
+        return dataset(*arguments)
+
+    monkeypatch.setattr(session, 'CelebADataset', opened)
+    program.main(['train', '--data_root', str(trained), '--n_epochs', '1', '--crop', '100', *SMALL])
+    program.main(['evaluate', '--device', 'cpu'])
+    program.main(['evaluate', '--data_root', str(trained), '--device', 'cpu'])
+    program.main(['evaluate', '--crop', '60', '--device', 'cpu'])
+    assert crops == [100, 100, 100, 60]
+
+
+def test_a_closed_standard_output_is_no_mistake(here):
+    done = subprocess.run(f'{sys.executable} -m dldemos.VAE.main generate --n_samples 1 >&-',
+                          shell=True, cwd=here, env={**os.environ, 'PYTHONPATH': str(REPOSITORY)},
+                          stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (0, '')

@@ -177,3 +177,16 @@ def test_the_value_of_a_setting_is_read_without_an_import(tmp_path):
     assert module.read_value(file, 'lr') == 0.5
     with pytest.raises(UserError, match='beta is no plain value at the top of main.py'):
         module.read_value(file, 'beta')
+
+
+@pytest.mark.parametrize('option', ['n_epochs', 'lr', 'optimizer', 'hiddens', 'held_out', 'seed',
+                                    'device', 'ckpt_path', 'recipe', 'work_dir', 'mirror'])
+def test_a_setting_that_may_not_be_none_is_refused(option):
+    with pytest.raises(UserError, match=f'{option} must not be None|no recipe None'):
+        parse([], {**DEFAULTS, option: None})
+
+
+def test_a_number_that_no_machine_holds_is_refused():
+    for option in ('n_samples', 'latent_dim', 'hiddens', 'image_size'):
+        with pytest.raises(UserError, match=f'{option} must be'):
+            parse([f'--{option}', '9' * 20])

@@ -145,8 +145,9 @@ class Session:
                             'with `python -m dldemos.VAE.main train`')
         settings, trained_on = self.settings, self.record.get('trained_on', {})
         root, crop = settings.data_root, settings.crop
-        if root is None and not self.trains and self.own_root is not None:
-            root, crop = self.own_root, trained_on['crop']
+        if self.own_root is not None and root in (None, self.own_root):
+            root = self.own_root                   # as they were trained on, but for what is given
+            crop = crop if 'crop' in self.given else trained_on['crop']
         with processes.rank_0_first():
             dataset = CelebADataset(find_images(root), 2 * (self.model.image_size,), crop,
                                     settings.n_images, settings.cache_dir)
@@ -173,6 +174,8 @@ class Session:
             return split(dataset, self.settings.held_out)
         if trained_on['synthetic'] != is_synthetic(dataset.root) or are_others(trained_on, dataset):
             return Subset(dataset, []), Subset(dataset, range(len(dataset)))
+        if 'held_out' in self.given:
+            print('held_out is not looked at: which images were trained on is known')
         known = were_trained_on(trained_on, dataset.names)
         return tuple(Subset(dataset, [i for i, it_was in enumerate(known) if it_was == trained])
                      for trained in (True, False))

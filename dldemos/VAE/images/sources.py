@@ -44,6 +44,7 @@ class Source(NamedTuple):
     folder: Path
     files: list
     passed_over: int = 0
+OF_THIS_PROGRAM = ('tmp.jpg', '.run.lock')     # what tells a work_dir from a folder of images
 
 
 @functools.cache
@@ -107,6 +108,8 @@ def list_folder(root):
         if real in seen:
             continue
         seen.add(real)
+        if prefix and any(os.path.lexists(os.path.join(real, name)) for name in OF_THIS_PROGRAM):
+            continue                        # its own pictures are no data
         with os.scandir(os.path.join(root, prefix)) as entries:
             for entry in entries:
                 name, what = prefix + entry.name, kind_of_entry(entry)

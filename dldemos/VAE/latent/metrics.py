@@ -68,7 +68,8 @@ def evaluate(device, model, dataloader, kl_weight, draw_codes, work_dir=WORK_DIR
         print('one image: no active units and no distances, which need two')
     else:
         metrics['active_units'] = n_active
-        metrics |= distances(device, model, halves, draw_codes) if 'ssim' in metrics else {}
+        found = distances(device, model, halves, draw_codes) if 'ssim' in metrics else {}
+        metrics |= {name: value for name, value in found.items() if math.isfinite(value)}
     for name, label in LABELS.items():
         if name in metrics:
             value = metrics[name]

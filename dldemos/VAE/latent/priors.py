@@ -13,7 +13,7 @@ from torch import nn
 from tqdm import tqdm
 
 from dldemos.VAE.support.errors import UserError
-from dldemos.VAE.support.files import atomic_write
+from dldemos.VAE.support.files import atomic_write, beside_weights
 
 PRIORS = ('normal', 'gaussian', 'flow')
 CHUNK = 4096                   # codes that the flow carries at once
@@ -42,6 +42,7 @@ def fit_gaussian(mean, logvar):
     of their variances.
     """
     covariance = torch.cov(mean.T) + torch.diag(logvar.exp().mean(0))
+    covariance.diagonal().add_(1e-6 * covariance.diagonal().mean())     # or rounding can break it
     return {'mean': mean.mean(0), 'factor': torch.linalg.cholesky(covariance)}
 
 
@@ -105,7 +106,7 @@ def fitted_prior(prior, ckpt_path, images, encode):
     Raises:
         UserError: there are fewer than two images to fit it to.
     """
-    path = Path(ckpt_path).with_suffix('.prior.pth')
+    path = beside_weights(ckpt_path, '.prior.pth')
     of_weights = hashlib.sha256(Path(ckpt_path).read_bytes()).hexdigest()
     saved = read(path)
     if saved.get('weights') != of_weights or (images and saved.get('images') != images):

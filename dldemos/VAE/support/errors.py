@@ -35,7 +35,8 @@ def exit_status(main):
             stream.reconfigure(errors='backslashreplace')
     try:
         main()
-        sys.stdout.flush()
+        if sys.stdout is not None:                 # it was closed before the start
+            sys.stdout.flush()
     except UserError as error:
         print(f'error: {printable(error)}', file=sys.stderr)
         return 2

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 WORK_DIR = 'work_dirs'       # where pictures and runs go, unless another folder is given
+WEIGHT_SUFFIXES = ('.pth', '.pt', '.ckpt', '.bin')
 UMASK = os.umask(0)          # it can only be read by setting it
 os.umask(UMASK)
 
@@ -33,6 +34,13 @@ def atomic_write(path, mode='wb'):
         os.replace(file.name, path)
     finally:
         Path(file.name).unlink(missing_ok=True)
+
+
+def beside_weights(path, ending):
+    """The file that lies beside a file of weights: a.json for a.pth, kl0.001.json for kl0.001."""
+    path = Path(path)
+    name = path.stem if path.suffix in WEIGHT_SUFFIXES else path.name
+    return path.with_name(name + ending)
 
 
 def temporary_prefix(path):

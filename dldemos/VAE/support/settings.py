@@ -106,9 +106,9 @@ CHECKS = {
     'adam_betas': several(number(0, math.nextafter(1, 0)), (0.9, 0.999), n=2),
     'lr_schedule': one_of('linear', 'constant'),
     'warm_up': number(0, 1),
-    'hiddens': several(whole_number(1), (16, 32, 64)),
-    'latent_dim': whole_number(1),
-    'image_size': whole_number(1),
+    'hiddens': several(whole_number(1, 2**16), (16, 32, 64)),
+    'latent_dim': whole_number(1, 2**16),
+    'image_size': whole_number(1, 2**12),
     'init': name,
     'data_root': name,
     'crop': one_of('auto', 'face', otherwise=whole_number(1)),
@@ -116,12 +116,15 @@ CHECKS = {
     'held_out': number(0, 0.9),
     'cache_dir': name,
     'run_path': name,
-    'n_samples': whole_number(1),
+    'n_samples': whole_number(1, 10**7),
     'prior': one_of('normal', 'gaussian', 'flow'),
     'save_images': name,
     'seed': whole_number(0, 2**63 - 1),
     'compile': one_of('on', 'off', 'auto'),
+    **dict.fromkeys(('work_dir', 'device', 'ckpt_path', 'recipe'), name),
+    **dict.fromkeys(('mirror', 'resume'), yes_or_no),
 }
+MAY_BE_NONE = ('init', 'data_root', 'n_images', 'cache_dir', 'save_images', 'run_path')
 
 
 def check_of(option, default):
@@ -135,8 +138,10 @@ def check_of(option, default):
 
 def checked(option, value, default):
     """The value of a setting, from a recipe or the top of main.py, after its check."""
-    if value is None and default is None:
+    if value is None and (option in MAY_BE_NONE or option not in CHECKS and default is None):
         return None
+    if value is None:
+        raise UserError(f'{option} must not be None')
     try:
         return check_of(option, default)(as_text(value))
     except ValueError as error:
@@ -171,7 +176,7 @@ def assignments(source):
     """(name, statement) of each assignment to names in lower case, outside functions."""
     for node in ast.parse(source).body:
         targets = getattr(node, 'targets', [getattr(node, 'target', None)])
-        if isinstance(node, (ast.Assign, ast.AnnAssign)):
+        if isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value is not None:
             yield from ((target.id, node) for target in targets
                         if isinstance(target, ast.Name) and target.id.islower())
 
@@ -295,8 +300,8 @@ def parse(argv, path, values, actions, recipes):
 
 def first_line(function):
     """The first line of a function's docstring, as the help of its action."""
-    line = function.__doc__.splitlines()[0].rstrip('.')
-    return line[0].lower() + line[1:]
+    line = (function.__doc__ or '').partition('\n')[0].rstrip('.')     # none with python -OO
+    return line[:1].lower() + line[1:]
 
 
 def as_line(chosen, actions, settings, defaults):
@@ -315,5 +320,5 @@ def as_text(value):
 
 
 def similar(word, words):
-    close = difflib.get_close_matches(word, words, n=1)
+    close = difflib.get_close_matches(str(word), words, n=1)
     return f' (did you mean {close[0]}?)' if close else ''

@@ -2,6 +2,7 @@
 import argparse
 import hashlib
 import json
+import os
 import platform
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from dldemos.VAE.support.errors import UserError
-from dldemos.VAE.support.files import WORK_DIR, atomic_write, printable
+from dldemos.VAE.support.files import WORK_DIR, atomic_write, beside_weights, printable
 from dldemos.VAE.training import processes
 from dldemos.VAE.training.random_state import random_state, set_random_state
 
@@ -43,18 +44,12 @@ def save_weights(path, model, record=None):
                    file)
     if record is not None:
         record = {**record, 'sha256': {Path(path).name: sha256(path)}}
-        with atomic_write(record_file(path), 'w') as file:
+        with atomic_write(beside_weights(path, '.json'), 'w') as file:
             file.write(json.dumps(record, indent=2) + '\n')
 
 
 def sha256(path):
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-
-
-def record_file(path):
-    """Where the record of a file of weights lies."""
-    path = Path(path)
-    return path.with_name(f'{path.stem}.json' if path.suffix != '.json' else f'{path.name}.json')
 
 
 def load_weights(path, model):
@@ -93,12 +88,14 @@ def load_safely(path, what, advice):
 
 def read_record(path):
     """The record beside a file of weights; empty where there is none, or none of these weights."""
-    beside = record_file(path)
+    beside = beside_weights(path, '.json')
     if not beside.is_file() or not Path(path).is_file():
         return {}
     try:
         record = json.loads(beside.read_text(encoding='utf-8'))
         written_for = set(record['sha256'].values())
+        if not is_whole(record):
+            raise ValueError
     except (ValueError, KeyError, TypeError, AttributeError):
         print(printable(f'{beside} is no record of weights, and is not looked at'))
         return {}
@@ -106,6 +103,15 @@ def read_record(path):
         print(printable(f'{beside} is of other weights than {path}, and is not looked at'))
         return {}
     return record
+
+
+def is_whole(record):
+    """Whether a record has what a session looks at, of the right types."""
+    images = record['trained_on']
+    return (isinstance(record['steps'], int) and isinstance(record['settings'], dict)
+            and isinstance(images['n_images'], int) and ('first' not in images or (
+                all(isinstance(images[name], str) for name in ('root', 'first', 'last'))
+                and {'crop', 'synthetic'} <= images.keys())))
 
 
 def is_finite(model):
@@ -159,6 +165,7 @@ class Run:
     @contextmanager
     def under_way(self):
         """Keep other runs from this folder and these weights; say how to resume after Ctrl-C."""
+        check_places(self.weights, self.path)
         with ExitStack() as stack:
             if processes.is_rank_0():
                 for path, option in ((self.work_dir / 'run', 'work_dir'),
@@ -207,6 +214,16 @@ def load_run(path):
     return state
 
 
+def check_places(weights, run_path):
+    """UserError where weights cannot go: over a file that holds none, a folder, or the run's."""
+    path = Path(weights)
+    if path.resolve() == Path(run_path).resolve():
+        raise UserError(f'{path} cannot hold both the weights and the state of the run: give '
+                        f'another --ckpt_path or --run_path')
+    if os.path.lexists(path) and not (path.is_file() and path.open('rb').read(2) in (b'PK', b'')):
+        raise UserError(f'{path} is there and is no file of weights: give another --ckpt_path')
+
+
 def run_file(settings):
     """The file of the state of a run."""
     return settings.run_path or str(Path(settings.work_dir) / 'run.pth')
@@ -246,7 +263,8 @@ def completed(settings, given, trains=True):
     compare_settings(path, {name: saved.get(name) for name in asked}, asked)
     resumed = {name: value for name, value in saved.items()
                if hasattr(settings, name) and (
-                   name not in FREE_SETTINGS or name == 'data_root' and name not in given)}
+                   name not in FREE_SETTINGS
+                   or name in ('data_root', 'ckpt_path') and name not in given)}
     return argparse.Namespace(**{**vars(settings), **resumed})
 
 

@@ -77,8 +77,9 @@ def end_process(status):
     if not distributed.is_torchelastic_launched():
         gc.freeze()        # or Python takes a second to look through all that torch imported
         sys.exit(status)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
     os._exit(status)
 
 
