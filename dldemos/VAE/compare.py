@@ -21,7 +21,7 @@ from dldemos.VAE.support.settings import Parser, as_text
 from dldemos.VAE.training.checkpoint import FREE_SETTINGS
 from dldemos.VAE.training.log import draw_curves, held_out_rows
 
-N_SHOWN = 8                        # samples of each run: the first ones of its last epoch
+N_SHOWN = 16                       # samples of each run, of its last epoch
 
 
 def compare(folders, work_dir=WORK_DIR):
@@ -43,7 +43,8 @@ def compare(folders, work_dir=WORK_DIR):
     samples = labelled_rows([(label, last_samples(folder, len(rows)))
                              for label, folder, rows in zip(labels, folders, logs)])
     curves = draw_curves({label: held_out_rows(rows) if of_held_out else rows
-                          for label, rows in zip(labels, logs)}, max(samples.width, 1000))
+                          for label, rows in zip(labels, logs)}, max(samples.width, 1100),
+                         'held-out images' if of_held_out else 'training images')
     if curves is None:
         return save_picture(samples, f'{work_dir}/compare.jpg')
     picture = Image.new('RGB', (max(curves.width, samples.width), curves.height + samples.height),

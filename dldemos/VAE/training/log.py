@@ -118,7 +118,7 @@ def held_out_rows(rows):
             for row in rows]
 
 
-def draw_curves(logs, width=1100):
+def draw_curves(logs, width=1100, heading=''):
     """Loss, reconstruction and KL over the epochs, a line for each log {label: rows} (PIL).
 
     None, with a line that says why, where matplotlib is not installed.
@@ -141,6 +141,8 @@ def draw_curves(logs, width=1100):
         if name != 'kl':                  # the first epochs would flatten all others
             axes.set_yscale('log')
     figure.axes[0].legend()
+    if heading:
+        figure.suptitle(heading)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return Image.frombytes('RGBA', canvas.get_width_height(), canvas.buffer_rgba()).convert('RGB')
