@@ -406,3 +406,10 @@ def test_an_image_of_too_many_pixels_is_unreadable(images, capsys):
             + chunk(b'IDAT', zlib.compress(b'\0' * 100)) + chunk(b'IEND', b''))
         assert load(images)[0] == NAMES
         assert 'huge.png' in capsys.readouterr().out
+
+
+def test_a_pipe_or_a_device_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / 'pipe')
+    for root in (tmp_path / 'pipe', '/dev/zero', '/dev/null'):
+        with pytest.raises(UserError, match='is a device or a pipe'):
+            find_source(root)

@@ -87,6 +87,9 @@ def find_source(root):
         if shards and not images:
             return Source(root, 'parquet', root, shards)
         return Source(root, 'folder', root, images, passed_over)
+    if not root.is_file():
+        raise UserError(f'{root} is a device or a pipe, which cannot be read twice: give a file or '
+                        f'a folder')
     status = root.stat()
     kind = kind_of_file(root)
     return Source(root, kind, root.parent, [(root.name, status.st_size, status.st_mtime_ns)])
