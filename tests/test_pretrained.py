@@ -158,10 +158,14 @@ def test_training_never_touches_them(here, images):
     assert Path(program.ckpt_path).exists()
 
 
-def test_training_can_start_from_them(here, images):
+def test_training_can_start_from_them(here, images, capsys):
     """A step of no length leaves them; without --init they are others."""
     options = ['train', '--data_root', str(images), '--n_epochs', '1', '--lr', '1e-12']
     program.main([*options, '--init', 'pretrained'])
+    assert 'too short' not in capsys.readouterr().out
+    program.main(['generate'])
+    output = capsys.readouterr().out
+    assert 'from the weights pretrained on' in output and 'too few' not in output
     started = VAE()
     load_weights(program.ckpt_path, started)
     for (name, a), b in zip(started.named_parameters(), pretrained().parameters()):

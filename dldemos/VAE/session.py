@@ -104,8 +104,11 @@ class Session:
         else:
             line = (f'weights: {name}, trained for {steps:,} step{"s" * (steps != 1)} on '
                     f'{images["n_images"]:,} images of {images.get("root", "another dataset")}')
-            enough = ENOUGH_STEPS.get(self.record.get('settings', {}).get('optimizer'), 0)
-            if steps < enough:
+            settings = self.record['settings']
+            enough = ENOUGH_STEPS.get(settings.get('optimizer'), 0)
+            if settings.get('init') is not None:
+                line += f', from the weights {settings["init"]} on'
+            elif steps < enough:
                 line += f', too few to show faces (about {enough} do)'
         return line if is_bundled(self.weights) else (
             line + '; --ckpt_path pretrained takes the bundled ones instead')

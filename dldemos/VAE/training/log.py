@@ -29,7 +29,7 @@ def print_header(rows, settings, n_steps):
     """
     enough = ENOUGH_STEPS[settings.optimizer]
     n_all = settings.n_epochs * n_steps
-    if not rows and n_all < enough:
+    if not rows and settings.init is None and n_all < enough:
         print(f'a run of {n_all:,} step{"s" * (n_all != 1)} is too short to show faces: about '
               f'{enough:,} do, with --n_epochs {math.ceil(enough / n_steps)} here')
     if rows and settings.run_path:                  # of a run that was set aside
