@@ -11,7 +11,7 @@ from dldemos.VAE.images.synthetic import draw_sample_faces
 from dldemos.VAE.latent import priors, walks
 from dldemos.VAE.latent.attributes import attribute_directions, read_attributes
 from dldemos.VAE.latent.elbo import kl_divergence, kl_per_dimension
-from dldemos.VAE.latent.walks import lerp, random_loop, slerp
+from dldemos.VAE.latent.walks import lerp, normal_codes, random_loop, slerp
 from dldemos.VAE.model import VAE
 from dldemos.VAE.support.errors import UserError
 
@@ -48,7 +48,7 @@ def test_kl_per_dimension_adds_up_to_the_kl():
 
 
 def test_a_random_loop_closes():
-    codes = random_loop(small_vae(), 'cpu', n_faces=3, n_keys=4, n_steps=5)
+    codes = random_loop(partial(normal_codes, 8), 'cpu', n_faces=3, n_keys=4, n_steps=5)
     assert codes.shape == (20, 3, 8)
     steps = (codes.roll(-1, 0) - codes).norm(dim=2)
     assert steps.max() < 4                              # no jump, not even at the end

@@ -135,7 +135,7 @@ def test_weights_that_were_trained_here_take_precedence(here, capsys):
     program.main(['generate'])
     output = capsys.readouterr().out
     assert 'these are the pretrained weights' not in output
-    assert '--ckpt_path pretrained takes the bundled ones' in output
+    assert '--ckpt_path pretrained or sharp takes bundled ones' in output
     drawn = (here / 'work_dirs/generate.jpg').read_bytes()
     program.main(['generate', '--ckpt_path', 'pretrained'])
     assert 'trained for 18,000 steps on 7,200 images of CelebA' in capsys.readouterr().out

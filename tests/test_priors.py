@@ -14,6 +14,18 @@ def codes_in_two_heaps(n=2000):
     return torch.cat([3 * side, 0.5 * side + 0.1 * torch.randn(n, 1)], 1), torch.full((n, 2), -4.0)
 
 
+def test_the_temperature_is_the_standard_deviation_of_the_random_numbers():
+    torch.manual_seed(0)
+    mean, logvar = 5 + torch.randn(500, 2) * torch.tensor([1.0, 3.0]), torch.full((500, 2), -8.0)
+    gaussian, flow = fit_gaussian(mean, logvar), fit_flow(mean, logvar, n_steps=300)
+    for temperature in (0.0, 0.5):
+        for prior, fitted, scale in (('normal', None, 1), ('gaussian', gaussian, 3),
+                                     ('flow', flow, 3)):
+            drawn = sample_codes(prior, fitted, 4000, 2, temperature)
+            assert drawn.mean(0)[1].item() == pytest.approx(0 if prior == 'normal' else 5, abs=0.5)
+            assert drawn.std(0)[1].item() == pytest.approx(temperature * scale, abs=0.25), prior
+
+
 def test_normal_codes():
     torch.manual_seed(0)
     codes = sample_codes('normal', None, 5000, 8)

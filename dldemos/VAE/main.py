@@ -43,7 +43,7 @@ mirror = False                      # flip half of the images horizontally, othe
 hiddens = (16, 32, 64, 128, 256)    # channels after each stage of the encoder
 latent_dim = 128                    # length of a latent code
 image_size = 64                     # pixels of a side; every stage halves it
-init = None                         # weights to start from: a file, or pretrained; None: random
+init = None                         # weights to start from: a file, pretrained, sharp; None: random
 
 # Data and pictures
 data_root = None                    # folder, zip ... of images; None: CelebA, else synthetic faces
@@ -53,6 +53,8 @@ held_out = 0.1                      # share not trained on; CelebA as a whole: i
 cache_dir = None                    # folder for decoded images; None: beside the images, or data/
 n_samples = 64                      # faces that generate draws
 prior = 'normal'                    # of random codes: N(0, I); gaussian, flow: fitted to images
+temperature = 1.0                   # standard deviation of random codes; lower: more usual faces
+attribute = None                    # that attributes adds, in more steps; None: several
 save_images = None                  # folder: generate also writes each face there as a PNG
 
 # Run
@@ -62,7 +64,7 @@ device = 'auto'                     # auto: CUDA, Apple's MPS ..., else cpu; or 
 compile = 'auto'                    # on, off; auto: where a run is long enough to gain by it
 resume = False                      # resume the unfinished run in run_path
 run_path = None                     # state of the run to resume; None: run.pth in work_dir
-ckpt_path = 'dldemos/VAE/model.pth'  # the weights: a file, or pretrained, the bundled ones
+ckpt_path = 'dldemos/VAE/model.pth'  # weights: a file; or bundled ones: pretrained, or sharp
 recipe = 'default'                  # settings that belong together, in place of those above
 RECIPES = {
     'default': {},
@@ -191,8 +193,7 @@ def reconstruct(device, dataloader, model, n_images=16):
     images = first_images(dataloader, n_images)
     mean, _ = model.encode(images.to(device))
     decoded = model.decode(mean).cpu()
-    picture = labelled_rows(pairs(images, decoded))
-    return save_picture(picture, f'{work_dir}/reconstruct.jpg')
+    return save_picture(labelled_rows(pairs(images, decoded)), f'{work_dir}/reconstruct.jpg')
 
 
 @torch.no_grad()
@@ -205,11 +206,10 @@ def generate(device, model, n_samples=None, code=None, prior='normal'):
     if code is None and prior != 'normal':
         raise ValueError(f'give the codes of the prior {prior}; see latent/priors.py')
     if code is None:
-        code = torch.randn(n_samples or globals()['n_samples'], model.latent_dim, device=device)
+        code = temperature * torch.randn(n_samples or globals()['n_samples'], model.latent_dim)
     faces = decode_batches(model, device, code)
-    picture = draw_and_save(faces, len(code), save_images)
     name = 'generate' if prior == 'normal' else f'generate_{prior}'
-    return save_picture(picture, f'{work_dir}/{name}.jpg')
+    return save_picture(draw_and_save(faces, len(code), save_images), f'{work_dir}/{name}.jpg')
 
 
 # What it can do, in the order of doing: function, settings looked at, arguments in a session
@@ -219,8 +219,8 @@ ACTIONS = {
     'reconstruct': (reconstruct, 'seed', lambda s: (s.device, s.shown_batches, s.model)),
     'generate': (generate, 'n_samples prior seed', lambda s: (
         s.device, s.model, None, s.random_codes, s.settings.prior)),
-    'interpolate': (interpolate, 'seed', lambda s: (s.device, s.model, s.faces, s.seed, s.folder)),
-    'traverse': (traverse, 'seed', lambda s: (s.device, s.model, s.faces, s.seed, s.folder)),
+    'interpolate': (interpolate, 'seed', lambda s: (s.device, s.model, s.faces, s.draw, s.folder)),
+    'traverse': (traverse, 'seed', lambda s: (s.device, s.model, s.faces, s.draw, s.folder)),
     'attributes': (draw_attributes, 'seed', lambda s: (
         s.device, s.model, s.faces, s.attribute_directions, s.folder)),
     'evaluate': (evaluate, 'kl_weight seed', lambda s: (

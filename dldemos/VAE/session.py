@@ -63,8 +63,9 @@ class Session:
         """The file of the weights: that of ckpt_path, or the bundled ones in its place."""
         path = weights_file(self.settings.ckpt_path)
         if self.trains and is_bundled(path):
-            raise UserError('training would overwrite the pretrained weights: give another '
-                            '--ckpt_path; --init pretrained starts from them')
+            name = Path(path).stem
+            raise UserError(f'training would overwrite the bundled weights {name}: give another '
+                            f'--ckpt_path; --init {name} starts from them')
         if self.trains or 'ckpt_path' in self.given or Path(path).exists():
             return path
         sizes = read_record(PRETRAINED)['settings']
@@ -98,7 +99,7 @@ class Session:
     def about_weights(self):
         """A line on the weights in use: what they were trained on, and what else there is."""
         images, steps = self.record.get('trained_on'), self.record.get('steps', 0)
-        name = 'pretrained' if is_bundled(self.weights) else self.weights
+        name = Path(self.weights).stem if is_bundled(self.weights) else self.weights
         if images is None:
             line = f'weights: {name}; nothing is known of what they were trained on'
         else:
@@ -111,7 +112,7 @@ class Session:
             elif steps < enough:
                 line += f', too few to show faces (about {enough} do)'
         return line if is_bundled(self.weights) else (
-            line + '; --ckpt_path pretrained takes the bundled ones instead')
+            line + '; --ckpt_path pretrained or sharp takes bundled ones instead')
 
     @property
     def own_root(self):
@@ -143,7 +144,7 @@ class Session:
             raise UserError(f'there is nothing at {self.own_root} any more: give --data_root with '
                             f'the folder where the images lie now, or with others')
         if not self.has_images:
-            raise UserError('the pretrained weights are of photographs, and there are none here: '
+            raise UserError('the bundled weights are of photographs, and there are none here: '
                             'give --data_root with a folder of faces, or train on synthetic faces '
                             'with `python -m dldemos.VAE.main train`')
         settings, trained_on = self.settings, self.record.get('trained_on', {})
@@ -161,7 +162,7 @@ class Session:
                             f'were trained on {on}: expect poor reconstructions'))
         elif is_bundled(self.weights) and not self.trains and lie_otherwise(dataset):
             print(printable(f'the images in {dataset.root} have not the size of CelebA, which the '
-                            f'pretrained weights know: --crop face finds the faces and puts them '
+                            f'bundled weights know: --crop face finds the faces and puts them '
                             f'where CelebA has them'))
         return dataset
 
@@ -255,12 +256,16 @@ class Session:
         fitted = None if prior == 'normal' else fitted_prior(
             prior, self.weights, self.training_fingerprint(), self.encode_training_images)
         torch.manual_seed(self.settings.seed)      # the same codes, fitted just now or before
-        return sample_codes(prior, fitted, n, self.model.latent_dim)
+        return sample_codes(prior, fitted, n, self.model.latent_dim, self.settings.temperature)
 
     @property
     def random_codes(self):
         """The codes that generate decodes."""
-        return self.codes(self.settings.prior, self.settings.n_samples)
+        return self.draw(self.settings.n_samples)
+
+    def draw(self, n):
+        """n random codes (n, latent_dim) of the prior of the settings."""
+        return self.codes(self.settings.prior, n)
 
     @property
     def draw_codes(self):

@@ -73,9 +73,12 @@ def fit_flow(mean, logvar, n_steps=2000, batch_size=256, lr=1e-3):
 
 
 @torch.no_grad()
-def sample_codes(prior, fitted, n_samples, latent_dim, n_steps=40):
-    """Codes (n_samples, latent_dim) of a prior: 'normal', or what fit_... returned for it."""
-    code = torch.randn(n_samples, latent_dim)
+def sample_codes(prior, fitted, n_samples, latent_dim, temperature=1.0, n_steps=40):
+    """Codes (n_samples, latent_dim) of a prior: 'normal', or what fit_... returned for it.
+
+    temperature: the standard deviation of the random numbers that they are made of.
+    """
+    code = temperature * torch.randn(n_samples, latent_dim)
     if prior == 'normal':
         return code
     if prior == 'gaussian':

@@ -2,6 +2,8 @@
 
 Near codes should give near faces. Images are (N, 3, H, W) in [0, 1], codes (N, latent_dim).
 """
+from functools import partial
+
 import torch
 
 from dldemos.VAE.images.grids import framed, labelled_rows, save_animation, save_picture, tiled
@@ -12,7 +14,7 @@ N_COLOURS = 96                 # of the animation: more make a file of over a me
 
 
 @torch.no_grad()
-def interpolate(device, model, images=None, seed=0, work_dir=WORK_DIR, n_rows=5, n_steps=10):
+def interpolate(device, model, images=None, draw=None, work_dir=WORK_DIR, n_rows=5, n_steps=10):
     """Draw walks between faces, and between random codes.
 
     interpolate.jpg in work_dir, its decoded ends framed and the images themselves beside them,
@@ -21,6 +23,7 @@ def interpolate(device, model, images=None, seed=0, work_dir=WORK_DIR, n_rows=5,
     Args:
         images: faces to walk between, the first 2 n_rows of them in pairs; without them there
             are only walks between random codes.
+        draw: a function of a number of codes -> (n, latent_dim); None: codes of N(0, I).
 
     Returns:
         The picture.
@@ -35,8 +38,8 @@ def interpolate(device, model, images=None, seed=0, work_dir=WORK_DIR, n_rows=5,
         ends = torch.stack([a, b])
         mean, _ = model.encode(ends.to(device))
         rows.append(('two faces', walk(model, lerp(*mean, n_steps), ends)))
-    codes = torch.randn(2 * n_rows, model.latent_dim,
-                        generator=torch.Generator().manual_seed(seed)).to(device)
+    draw = draw or partial(normal_codes, model.latent_dim)
+    codes = draw(2 * n_rows).to(device)
     for a, b in zip(codes[0::2], codes[1::2]):
         faces = walk(model, slerp(a, b, n_steps), None if len(images) < 2 else
                      torch.ones_like(images[:2]))
@@ -45,7 +48,7 @@ def interpolate(device, model, images=None, seed=0, work_dir=WORK_DIR, n_rows=5,
     picture = save_picture(labelled_rows(rows, columns if len(images) > 1 else ()),
                            f'{work_dir}/interpolate.jpg')
     frames = [tiled(model.decode(codes), columns=3)
-              for codes in random_loop(model, device, seed=seed)]
+              for codes in random_loop(draw, device)]
     save_animation([frame.quantize(N_COLOURS, dither=0) for frame in frames],
                    f'{work_dir}/interpolate.gif', milliseconds=80)
     return picture
@@ -58,7 +61,7 @@ def walk(model, codes, ends=None):
 
 
 @torch.no_grad()
-def traverse(device, model, images=None, seed=0, work_dir=WORK_DIR, n_dimensions=10, n_steps=9,
+def traverse(device, model, images=None, draw=None, work_dir=WORK_DIR, n_dimensions=10, n_steps=9,
              reach=3.0):
     """Draw a face while one dimension of its code changes.
 
@@ -67,13 +70,14 @@ def traverse(device, model, images=None, seed=0, work_dir=WORK_DIR, n_dimensions
 
     Args:
         images: the first of these is the face; without them, faces that the model draws.
+        draw: a function of a number of codes -> (n, latent_dim); None: codes of N(0, I).
 
     Returns:
         The picture.
     """
     model.to(device).eval()
     if images is None:
-        code = torch.randn(64, model.latent_dim, generator=torch.Generator().manual_seed(seed))
+        code = draw(64) if draw else normal_codes(model.latent_dim, 64)
         images = model.decode(code.to(device)).clamp(0, 1)
     mean, logvar = model.encode(images.to(device))
     kl = kl_per_dimension(mean, logvar).mean(0)
@@ -108,14 +112,20 @@ def slerp(a, b, n_steps):
     return (torch.sin((1 - t) * angle) * a + torch.sin(t * angle) * b) / torch.sin(angle)
 
 
-def random_loop(model, device, n_faces=9, n_keys=4, n_steps=12, seed=0):
+def normal_codes(latent_dim, n, seed=0):
+    """n codes of N(0, I), (n, latent_dim), the same for the same seed."""
+    return torch.randn(n, latent_dim, generator=torch.Generator().manual_seed(seed))
+
+
+def random_loop(draw, device, n_faces=9, n_keys=4, n_steps=12):
     """Codes of n_faces faces that each walk through n_keys random codes and back to the first.
+
+    draw: a function of a number of codes -> (n, latent_dim).
 
     Returns:
         (n_keys * n_steps, n_faces, latent_dim)
     """
-    generator = torch.Generator().manual_seed(seed)
-    keys = torch.randn(n_faces, n_keys, model.latent_dim, generator=generator).to(device)
+    keys = draw(n_faces * n_keys).to(device).unflatten(0, (n_faces, n_keys))
     walks = [torch.cat([slerp(key[i], key[(i + 1) % n_keys], n_steps + 1)[:-1]
                         for i in range(n_keys)]) for key in keys]
     return torch.stack(walks, dim=1)

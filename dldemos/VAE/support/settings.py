@@ -118,13 +118,16 @@ CHECKS = {
     'run_path': name,
     'n_samples': whole_number(1, 10**7),
     'prior': one_of('normal', 'gaussian', 'flow'),
+    'temperature': number(0),
+    'attribute': name,
     'save_images': name,
     'seed': whole_number(0, 2**63 - 1),
     'compile': one_of('on', 'off', 'auto'),
     **dict.fromkeys(('work_dir', 'device', 'ckpt_path', 'recipe'), name),
     **dict.fromkeys(('mirror', 'resume'), yes_or_no),
 }
-MAY_BE_NONE = ('init', 'data_root', 'n_images', 'cache_dir', 'save_images', 'run_path')
+MAY_BE_NONE = ('init', 'data_root', 'n_images', 'cache_dir', 'attribute', 'save_images',
+               'run_path')
 
 
 def check_of(option, default):

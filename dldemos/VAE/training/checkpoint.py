@@ -16,17 +16,19 @@ from dldemos.VAE.training import processes
 from dldemos.VAE.training.random_state import random_state, set_random_state
 
 BUNDLED_FOLDER = Path(__file__).absolute().parents[1] / 'pretrained'
-PRETRAINED = str(BUNDLED_FOLDER / 'pretrained.pth')       # what it is: pretrained.json
+BUNDLED = ('pretrained', 'sharp')                         # what they are: pretrained.json ...
+PRETRAINED = str(BUNDLED_FOLDER / 'pretrained.pth')
 RUN_FORMAT = 'dldemos.VAE run 3'
 # Settings that cannot change the weights: a run and the one that resumes it may differ in them
-FREE_SETTINGS = ('n_samples', 'prior', 'save_images', 'device', 'compile', 'resume', 'run_path',
-                 'ckpt_path', 'cache_dir', 'work_dir', 'data_root', 'recipe')
+FREE_SETTINGS = ('n_samples', 'prior', 'temperature', 'attribute', 'save_images', 'device',
+                 'compile', 'resume', 'run_path', 'ckpt_path', 'cache_dir', 'work_dir', 'data_root',
+                 'recipe')
 MODEL_SETTINGS = ('hiddens', 'latent_dim', 'image_size')
 
 
 def weights_file(name):
-    """The file of weights that a name means: 'pretrained', the bundled ones, or a path."""
-    return PRETRAINED if name == 'pretrained' else name
+    """The file of weights that a name means: one of BUNDLED, or a path."""
+    return str(BUNDLED_FOLDER / f'{name}.pth') if name in BUNDLED else name
 
 
 def is_bundled(path):
@@ -61,8 +63,8 @@ def load_weights(path, model):
     """
     if not Path(path).is_file():
         raise UserError(f'there are no weights at {path}: make them with '
-                        f'`python -m dldemos.VAE.main train`, or take the bundled ones with '
-                        f'--ckpt_path pretrained')
+                        f'`python -m dldemos.VAE.main train`, or take bundled ones with '
+                        f'--ckpt_path pretrained or sharp')
     weights = load_safely(path, 'a file of weights alone', 'remove it and train again')
     expected = model.state_dict()
     if not isinstance(weights, dict) or weights.keys() != expected.keys():
