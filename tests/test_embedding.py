@@ -45,7 +45,7 @@ def test_the_frechet_distance_of_turned_gaussians():
 def test_fewer_faces_than_dimensions_have_a_distance_too():
     a, b = torch.randn(2, 5, N_FEATURES)
     assert 0 < frechet_distance(a, b) < math.inf
-    assert frechet_distance(a, a) == pytest.approx(0, abs=1e-6)
+    assert frechet_distance(a, a) == pytest.approx(0, abs=1e-4)
 
 
 def test_precision_and_recall():

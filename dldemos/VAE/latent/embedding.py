@@ -6,16 +6,15 @@ embedding of a face. Those of other people's papers come from networks of 100 MB
 to be downloaded; distances in this embedding can be compared with each other, not with theirs.
 """
 from functools import lru_cache
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dldemos.VAE.training.checkpoint import BUNDLED_FOLDER
-
 SIDE = 64                      # pixels of a side that the network looks at
 N_FEATURES, N_ATTRIBUTES = 64, 40
-EMBEDDING = BUNDLED_FOLDER / 'embedding.pth'
+EMBEDDING = Path(__file__).absolute().parents[1] / 'pretrained/embedding.pth'
 NEIGHBOURS = 3                 # that make the ball around a face, for precision and recall
 
 
