@@ -1,10 +1,11 @@
-"""Make the bundled weights: train, fit their priors, write down what they are.
+"""Make the bundled weights: train, fit their priors and directions, write down what they are.
 
     python benchmarks/pretrained.py data/celebA/img_align_celeba
 
 trains with `--recipe long` in work_dirs/pretrained/, where --resume goes on with an interrupted
-run, and then writes pretrained.pth, .prior.pth and .json in dldemos/VAE/pretrained/. With
---weights FILE it takes these weights instead, which an earlier call trained.
+run, and then writes pretrained.pth, .prior.pth, .directions.pth and .json in
+dldemos/VAE/pretrained/. With --weights FILE it takes these weights instead, which an earlier call
+trained.
 """
 import argparse
 import hashlib
@@ -24,12 +25,13 @@ REPOSITORY = Path(__file__).absolute().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 from dldemos.VAE import main as program  # noqa: E402
 from dldemos.VAE.images.described import describe  # noqa: E402
+from dldemos.VAE.latent.attributes import kept_directions, read_attributes  # noqa: E402
 from dldemos.VAE.latent.codes import encode_all  # noqa: E402
 from dldemos.VAE.latent.metrics import evaluate  # noqa: E402
 from dldemos.VAE.latent.priors import PRIORS, fitted_prior, sample_codes  # noqa: E402
 from dldemos.VAE.load_celebA import CelebADataset, batches, split  # noqa: E402
 from dldemos.VAE.model import VAE  # noqa: E402
-from dldemos.VAE.support.files import atomic_write  # noqa: E402
+from dldemos.VAE.support.files import atomic_write, beside_weights  # noqa: E402
 from dldemos.VAE.training.checkpoint import PRETRAINED, load_weights, read_record  # noqa: E402
 
 RECIPE = 'long'
@@ -61,6 +63,17 @@ def metrics_of(model, weights_path, training, held_out):
 
     return evaluate(device, model, batches(held_out, 64, shuffle=False), program.kl_weight,
                     {prior: partial(codes, prior) for prior in PRIORS})
+
+
+def fit_directions(model, weights_path, training):
+    """Fit the directions of all attributes anew, beside the weights; returns their file."""
+    path = beside_weights(weights_path, '.directions.pth')
+    path.unlink(missing_ok=True)
+    dataset = training.dataset
+    kept_directions(weights_path, None, lambda: (
+        encode_all(model, torch.device('cpu'), batches(training, 64, shuffle=False))[0],
+        read_attributes(dataset.root, [dataset.names[i] for i in training.indices])))
+    return path
 
 
 @torch.no_grad()
@@ -108,7 +121,8 @@ def main():
         'versions': {'python': platform.python_version(), 'torch': torch.__version__,
                      'torchvision': torchvision.__version__},
         'sha256': {path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-                   for path in (Path(PRETRAINED), Path(PRETRAINED).with_suffix('.prior.pth'))},
+                   for path in (Path(PRETRAINED), Path(PRETRAINED).with_suffix('.prior.pth'),
+                                fit_directions(model, PRETRAINED, training))},
     }
     with atomic_write(Path(PRETRAINED).with_suffix('.json'), 'w') as file:
         file.write(json.dumps(about, indent=2) + '\n')
