@@ -99,7 +99,8 @@ def main():
                 if n_labels == n and make is linear_classifier:    # no seed matters
                     break
             accuracies.append(spread(of_seeds, 3) if len(of_seeds) > 1 else f'{of_seeds[0]:.3f}')
-        print(f'| {trained_on} | {x[0].numel():,} | {what} | {" | ".join(accuracies)} |', flush=True)
+        cells = [trained_on, f'{x[0].numel():,}', what, *accuracies]
+        print(f'| {" | ".join(cells)} |', flush=True)
 
     for name in args.weights:
         mean, _ = encode_all(vae(name), 'cpu', batches(dataset, 64, shuffle=False))

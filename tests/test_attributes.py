@@ -165,7 +165,7 @@ def test_my_own_picture_needs_no_list(here, monkeypatch, size, mode):
 def test_an_attribute_that_cannot_be_printed_is_refused_on_one_line(here, capsys):
     assert exit_status(lambda: program.main(['attributes', '--attribute', 'a\x1b[31m\nb'])) == 2
     error, = capsys.readouterr().err.splitlines()
-    assert 'there is no attribute a\\x1b[31m\\nb; there are' in error
+    assert 'no direction is known of the attribute a\\x1b[31m\\nb; there are' in error
 
 
 def test_directions_are_kept_beside_their_weights(tmp_path, capsys):

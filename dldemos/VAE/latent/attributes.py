@@ -100,7 +100,8 @@ def find_attribute(name, directions):
     if name in directions or meant:
         return name if name in directions else meant[0]
     close = similar(plain(name).title(), directions)
-    raise UserError(f'there is no attribute {name}{close}; there are {", ".join(directions)}')
+    raise UserError(f'no direction is known of the attribute {name}{close}; there are '
+                    f'{", ".join(directions)}')
 
 
 def read_attributes(root, names):
