@@ -9,7 +9,7 @@ from PIL import Image
 from dldemos.VAE import main as program
 from dldemos.VAE.images.synthetic import draw_sample_faces
 from dldemos.VAE.latent import priors, walks
-from dldemos.VAE.latent.attributes import attribute_directions, read_attributes
+from dldemos.VAE.latent.attributes import read_attributes
 from dldemos.VAE.latent.elbo import kl_divergence, kl_per_dimension
 from dldemos.VAE.latent.walks import lerp, normal_codes, random_loop, slerp
 from dldemos.VAE.model import VAE
@@ -134,18 +134,6 @@ def test_images_stand_beside_the_decoded_ends(here, monkeypatch, capsys):
     walks.interpolate('cpu', small_vae(), images[:1], n_rows=2, n_steps=4)
     assert 'there is 1: the last one is left out' in capsys.readouterr().out
     assert [label for label, _ in drawn[1]] == ['two random codes'] * 2
-
-
-def test_directions_are_differences_of_means():
-    has = torch.arange(100) % 4 == 0
-    mean = torch.randn(100, 5, generator=torch.Generator().manual_seed(0))
-    mean[has] += torch.tensor([0, 0, 3.0, 0, 0])
-    known = {'Smiling': has, 'Bald': torch.zeros(100, dtype=torch.bool), 'Unknown_Thing': has}
-    directions = attribute_directions(mean, known)
-    assert list(directions) == ['Smiling']               # none is bald; the other is not shown
-    torch.testing.assert_close(directions['Smiling'], mean[has].mean(0) - mean[~has].mean(0))
-    with pytest.raises(UserError, match='take more images'):
-        attribute_directions(mean, {'Smiling': torch.arange(100) == 3})
 
 
 def test_traverse_takes_the_dimensions_with_most_information(here, monkeypatch):

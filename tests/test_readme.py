@@ -2,13 +2,16 @@
 import ast
 import re
 import shlex
+from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY, run_module
+from conftest import REPOSITORY, make_image, run_module
+from PIL import Image
 
 from dldemos.VAE import main as program
 from dldemos.VAE.images.synthetic import draw_sample_faces
 from dldemos.VAE.support.settings import as_text, parse, read_settings
+from dldemos.VAE.training.checkpoint import weights_file
 
 READMES = ['README.md', 'README.zh-CN.md']
 DOCS = sorted(f'docs/{path.name}' for path in (REPOSITORY / 'docs').glob('*.md'))
@@ -16,6 +19,7 @@ DATA = ['data/README.md', 'data/README.zh-CN.md']
 ENGLISH = [name for name in ['README.md', *DOCS, *DATA] if '.zh-CN.' not in name]
 PAGES = [*READMES, *DOCS, *DATA, 'benchmarks/README.md']
 MAIN = 'python -m dldemos.VAE.main'
+needs_sharp = pytest.mark.skipif(not Path(weights_file('sharp')).exists(), reason='not there yet')
 
 
 def text(name):
@@ -128,15 +132,38 @@ def test_commands_run_as_written(here):
 def test_the_lines_for_a_notebook_run_as_written(here, monkeypatch, capsys):
     draw_sample_faces('data/sample_faces', n_faces=40)
     monkeypatch.setattr(program, 'n_epochs', program.n_epochs)          # put back afterwards
-    lines, = [block for block in blocks('README.md', 'python') if 'import' in block]
+    lines, = [block for block in blocks('docs/python.md', 'python') if 'main.train' in block]
     *body, last = ast.parse(lines).body
     names = {}
-    exec(compile(ast.Module(body, []), 'README.md', 'exec'), names)
-    picture = eval(compile(ast.Expression(last.value), 'README.md', 'eval'), names)
+    exec(compile(ast.Module(body, []), 'python.md', 'exec'), names)
+    picture = eval(compile(ast.Expression(last.value), 'python.md', 'eval'), names)
     assert picture.width > 500                                          # 64 faces
     assert names['face'].shape == (1, 3, 64, 64)
     assert (here / program.ckpt_path).exists()
     assert ' 4/4 ' in capsys.readouterr().out
+
+
+@needs_sharp
+def test_the_lines_that_add_a_smile_run_as_written(here):
+    lines, = [block for block in blocks('README.md', 'python') if 'import' in block]
+    make_image(1).save('me.jpg')
+    names = {}
+    exec(lines, names)
+    assert names['face'].shape == (1, 3, 64, 64)
+    assert (names['face'] - names['model'].decode(names['code'])).abs().max() > 0.1
+    assert Image.open('smile.jpg').size == (64, 64)
+
+
+@needs_sharp
+def test_the_lines_that_learn_who_wears_glasses_run_as_written(here):
+    """On synthetic faces in CelebA's place."""
+    draw_sample_faces('data/celebA/img_align_celeba', n_faces=100)
+    lines, = [block for block in blocks('docs/python.md', 'python') if 'classifier' in block]
+    names = {}
+    exec(lines, names)
+    assert names['code'].shape == (100, 128)
+    said = names['classifier'](names['code'])[:, 0] > 0
+    assert (said == (names['glasses'] > 0)).float().mean() > 0.9       # of what it was trained on
 
 
 def test_ci_runs_the_two_commands_of_the_readme():

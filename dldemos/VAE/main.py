@@ -222,7 +222,7 @@ ACTIONS = {
     'interpolate': (interpolate, 'seed', lambda s: (s.device, s.model, s.faces, s.draw, s.folder)),
     'traverse': (traverse, 'seed', lambda s: (s.device, s.model, s.faces, s.draw, s.folder)),
     'attributes': (draw_attributes, 'seed', lambda s: (
-        s.device, s.model, s.faces, s.attribute_directions, s.folder)),
+        s.device, s.model, s.directions, s.faces, s.draw, s.settings.attribute, s.folder)),
     'evaluate': (evaluate, 'kl_weight seed', lambda s: (s.device, s.model, s.evaluated_batches,
         s.settings.kl_weight, s.draw_codes, s.folder, s.read_out)),
 }

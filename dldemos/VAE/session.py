@@ -2,6 +2,8 @@
 
 Each is opened when it is first asked for, and once: an action that looks at no images opens none.
 """
+import argparse
+import copy
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -14,8 +16,9 @@ from dldemos.VAE.images.described import (
     lie_otherwise,
     were_trained_on,
 )
+from dldemos.VAE.images.lists import NoList
 from dldemos.VAE.images.saved import check_folder
-from dldemos.VAE.latent.attributes import attribute_directions, read_attributes
+from dldemos.VAE.latent.attributes import kept_directions, read_attributes
 from dldemos.VAE.latent.codes import encode_all
 from dldemos.VAE.latent.priors import PRIORS, fitted_prior, sample_codes
 from dldemos.VAE.latent.read_out import ReadOut
@@ -295,11 +298,41 @@ class Session:
         return {prior: partial(self.codes, prior) for prior in PRIORS}
 
     @property
-    def attribute_directions(self):
-        """{attribute: (latent_dim,)} of the images that were trained on."""
-        names = [self.dataset.names[i] for i in self.known.indices]
-        known = read_attributes(self.dataset.root, names)
-        return attribute_directions(self.encode_training_images()[0], known)
+    def directions(self):
+        """{attribute: (latent_dim,)}: those kept beside the weights, or of the training images.
+
+        Raises:
+            NoList: there are none, and no list says which training image has what.
+        """
+        images = self if self.has_training_images() else self.as_trained()
+        try:
+            return kept_directions(self.weights, images.training_fingerprint(),
+                                   images.codes_and_attributes)
+        except NoList as error:
+            raise NoList(f'{error}; or take bundled weights, whose directions need no list: '
+                         f'--ckpt_path sharp') from error
+
+    def codes_and_attributes(self):
+        """Mean codes (N, latent_dim) of the training images, and {attribute: bool tensor (N,)}."""
+        attributes = read_attributes(self.dataset.root,
+                                     [self.dataset.names[i] for i in self.known.indices])
+        return self.encode_training_images()[0], attributes
+
+    def has_training_images(self):
+        """Whether the images of this session are those trained on, for all that is known."""
+        return (self.own_root is None or self.settings.data_root in (None, self.own_root)
+                or len(self.splits[0]) > 0)
+
+    def as_trained(self):
+        """This session with the images that the weights were trained on, not those of data_root."""
+        session = copy.copy(self)
+        session.settings = argparse.Namespace(**{**vars(self.settings), 'data_root': None,
+                                                 'n_images': None})
+        session.given = {name: value for name, value in self.given.items()
+                         if name not in ('data_root', 'n_images', 'crop', 'held_out')}
+        for name in ('has_images', 'dataset', 'splits', 'held_out', 'faces'):
+            vars(session).pop(name, None)
+        return session
 
 
 def model_sizes(settings):

@@ -20,6 +20,10 @@ FOLDERS = ('', 'Anno', 'Eval')             # the lists' own, on CelebA's page
 SIGNS = {'1': True, 'true': True, '-1': False, '0': False, 'false': False}
 
 
+class NoList(UserError):
+    """There is no list of attributes."""
+
+
 def attribute_table(root):
     """The attributes of images: (where they stand, attributes, {image: a byte for each, 1 or 0}).
 
@@ -27,7 +31,8 @@ def attribute_table(root):
     it or one level up.
 
     Raises:
-        UserError: there is none, or it is not laid out as CelebA's.
+        NoList: there is none.
+        UserError: it is not laid out as CelebA's.
     """
     source = find_source(root)
     if source.kind == 'parquet':
@@ -39,8 +44,8 @@ def attribute_table(root):
     for path in list_files(root, ATTRIBUTES):
         return path, *parse_attributes(read_text(path), path)
     columns = ', nor a column of an attribute' if source.kind == 'parquet' else ''
-    raise UserError(f'there is no list_attr_celeba.txt (or .csv) in {root} or beside it{columns}: '
-                    f'data/README.md says where to get it')
+    raise NoList(f'there is no list_attr_celeba.txt (or .csv) in {root} or beside it{columns}: '
+                 f'data/README.md says where to get it')
 
 
 def partition(root, names, recorded=None):

@@ -1,35 +1,107 @@
 """Attributes of faces (glasses, a smile, black hair ...) as directions in the latent space."""
+import re
+
 import torch
 
-from dldemos.VAE.images.grids import labelled_rows, save_picture
-from dldemos.VAE.images.lists import attribute_table, look_up
+from dldemos.VAE.images.grids import framed, labelled_rows, save_picture
+from dldemos.VAE.images.lists import NoList, attribute_table, look_up
+from dldemos.VAE.latent.kept import kept_or_fitted, read_kept
+from dldemos.VAE.latent.walks import normal_codes
 from dldemos.VAE.support.errors import UserError
 from dldemos.VAE.support.files import WORK_DIR
+from dldemos.VAE.support.settings import similar
 
-SHOWN_ATTRIBUTES = ('Eyeglasses', 'Smiling', 'Mouth_Slightly_Open', 'Male', 'Young', 'Blond_Hair',
-                    'Black_Hair', 'Gray_Hair', 'Bald', 'Bangs', 'No_Beard', 'Pale_Skin')
+# Those that a stranger names who sees the picture; docs/results.md says what the others look like
+SHOWN_ATTRIBUTES = ('Eyeglasses', 'Smiling', 'Male', 'Young', 'Blond_Hair', 'Black_Hair', 'Bangs',
+                    'No_Beard', 'Pale_Skin')
+# What a direction leaves as it is. Not all that is in CelebA's list: with lipstick, make-up and
+# beards held fixed a direction to Male is hardly one; and not glasses, for the young wear
+# sunglasses where the old wear thin ones: with glasses held fixed, Young would darken the eyes.
+HELD_FIXED = ('Smiling', 'Mouth_Slightly_Open', 'Male', 'Young', 'Blond_Hair', 'Black_Hair',
+              'Gray_Hair', 'Bald', 'Bangs', 'No_Beard', 'Pale_Skin')
+STEP = 1.5                     # length of a direction, in standard deviations of the codes along it
+N_FACES, N_ROWS = 2, 8         # faces in a row of several attributes; rows of one attribute
 
 
 @torch.no_grad()
-def draw_attributes(device, model, faces, directions, work_dir=WORK_DIR, n_steps=9, reach=2.0):
+def draw_attributes(device, model, directions, faces=None, draw=None, attribute=None,
+                    work_dir=WORK_DIR):
     """Add glasses, a smile ... to faces, by directions in the latent space.
 
-    An attribute is taken away and added in a row, attributes.jpg in work_dir.
+    Each of SHOWN_ATTRIBUTES in a row, taken away from two faces and added to them, attributes.jpg
+    in work_dir. Or one attribute, in more steps: each face in a row, attributes_<name>.jpg.
 
     Args:
-        faces: a face for each row, (N, 3, H, W); used in turn.
         directions: {attribute: (latent_dim,)}, of attribute_directions.
+        faces: (N, 3, H, W), of which the first are shown; None: faces of random codes.
+        draw: a function of a number of codes -> (n, latent_dim); None: codes of N(0, I).
+        attribute: the name of one, in capitals or not.
 
     Returns:
         The picture.
+
+    Raises:
+        UserError: there is no such attribute, or none of SHOWN_ATTRIBUTES.
     """
     model.to(device).eval()
-    mean, _ = model.encode(faces.to(device))
-    amounts = torch.linspace(-reach, reach, n_steps, device=device).unsqueeze(1)
-    rows = [(name, model.decode(mean[i % len(mean)] + amounts * direction.to(device)))
-            for i, (name, direction) in enumerate(directions.items())]
-    return save_picture(labelled_rows(rows, columns=[f'{x:+.1f}' for x in amounts.flatten()]),
-                        f'{work_dir}/attributes.jpg')
+    n_faces = N_FACES if attribute is None else N_ROWS
+    if faces is None:
+        code = draw(n_faces) if draw else normal_codes(model.latent_dim, n_faces)
+    else:
+        faces = faces[:n_faces]
+        code, _ = model.encode(faces.to(device))
+    code = code.to(device)
+    if attribute is not None:
+        name = find_attribute(attribute, directions)
+        picture = one_attribute(model, code, name, directions[name].to(device), faces)
+        name = re.sub(r'[^\w.-]', '_', name)              # a list may call it anything
+        return save_picture(picture, f'{work_dir}/attributes_{name}.jpg')
+    shown = [name for name in SHOWN_ATTRIBUTES if name in directions]
+    if not shown:
+        raise UserError(f'none of {", ".join(SHOWN_ATTRIBUTES)} is known: choose one with '
+                        f'--attribute, of {", ".join(directions)}')
+    picture = several_attributes(model, code, {name: directions[name].to(device) for name in shown})
+    return save_picture(picture, f'{work_dir}/attributes.jpg')
+
+
+def several_attributes(model, code, directions, n_steps=5, reach=2.0):
+    """A row for each direction, in it from each of a few codes (N, latent_dim) -reach to reach.
+
+    The faces of the codes themselves are framed.
+    """
+    amounts = torch.linspace(-reach, reach, n_steps, device=code.device).unsqueeze(1)
+    middles = [n_steps // 2 + n_steps * i for i in range(len(code))]
+    rows = [(name, framed(model.decode(torch.cat([one + amounts * direction for one in code])),
+                          middles)) for name, direction in directions.items()]
+    return labelled_rows(rows, [f'{x:+.1f}' for x in amounts.flatten()] * len(code))
+
+
+def one_attribute(model, code, name, direction, images=None, n_steps=9, reach=2.0):
+    """A row for each code (N, latent_dim), from -reach to reach, after its image if it has one."""
+    amounts = torch.linspace(-reach, reach, n_steps, device=code.device).unsqueeze(1)
+    rows = []
+    for i, one in enumerate(code):
+        row = framed(model.decode(one + amounts * direction), [n_steps // 2]).cpu()
+        rows.append((name, row if images is None else torch.cat([images[i:i + 1].cpu(), row])))
+    columns = [] if images is None else ['image']
+    return labelled_rows(rows, columns + [f'{x:+.1f}' for x in amounts.flatten()])
+
+
+def find_attribute(name, directions):
+    """The attribute that a name means: in capitals or not, with blanks or underscores.
+
+    Raises:
+        UserError: there is none.
+    """
+    def plain(text):
+        return re.sub(r'[\s_-]+', '_', text.strip()).lower()
+
+    meant = [known for known in directions if plain(known) == plain(name)]
+    if name in directions or meant:
+        return name if name in directions else meant[0]
+    close = similar(plain(name).title(), directions)
+    raise UserError(f'no direction is known of the attribute {name}{close}; there are '
+                    f'{", ".join(directions)}')
 
 
 def read_attributes(root, names):
@@ -44,7 +116,8 @@ def read_attributes(root, names):
         {attribute: bool tensor (len(names),)}
 
     Raises:
-        UserError: there is no list, it is not laid out as CelebA's, or it lacks one of the
+        NoList: there is no list.
+        UserError: it is not laid out as CelebA's, or it lacks one of the
             images.
     """
     place, header, values = attribute_table(root)
@@ -61,7 +134,11 @@ def read_attributes(root, names):
 
 
 def attribute_directions(mean, attributes, least=20):
-    """The difference between the mean codes of images with and without each attribute.
+    """What each attribute changes in the codes of images while others stay as they are.
+
+    A least-squares fit of the codes on an attribute and on those of HELD_FIXED, for each one. The
+    difference between the mean codes of images with and without it would be all in which these
+    differ: Bald would add a beard, and Blond_Hair make a woman.
 
     Args:
         mean: mean codes of the images, (N, latent_dim).
@@ -69,17 +146,46 @@ def attribute_directions(mean, attributes, least=20):
         least: images that must have an attribute, and lack it, for its direction to count.
 
     Returns:
-        {name: (latent_dim,)} for those of SHOWN_ATTRIBUTES that are known of enough images.
+        {name: (latent_dim,)} for the attributes that are known of enough images. Each is STEP
+        times as long as the standard deviation of the images' codes along it.
 
     Raises:
         UserError: there is none.
     """
+    enough = [name for name, has in attributes.items()
+              if has.sum() >= least and (~has).sum() >= least]
+    if not enough:
+        raise UserError(f'no attribute is known of at least {least} images, and not of {least} '
+                        f'others: take more images')
+    table = torch.stack([attributes[name] for name in enough], dim=1).double()
+    table, codes = table - table.mean(0), (mean - mean.mean(0)).double()
+    among, with_codes = table.T @ table, table.T @ codes           # the normal equations
+    held = [i for i, name in enumerate(enough) if name in HELD_FIXED]
     directions = {}
-    for name in SHOWN_ATTRIBUTES:
-        has = attributes.get(name, torch.zeros(len(mean), dtype=torch.bool))
-        if has.sum() >= least and (~has).sum() >= least:
-            directions[name] = mean[has].mean(0) - mean[~has].mean(0)
-    if not directions:
-        raise UserError(f'none of {", ".join(SHOWN_ATTRIBUTES)} is known of at least {least} '
-                        f'images, and not of {least} others: take more images')
+    for i, name in enumerate(enough):
+        fitted = [i] + [j for j in held if j != i]
+        inverse = torch.linalg.pinv(among[fitted][:, fitted], hermitian=True)
+        direction = torch.nn.functional.normalize(inverse[0] @ with_codes[fitted], dim=0)
+        directions[name] = (STEP * (codes @ direction).std() * direction).float()
     return directions
+
+
+def kept_directions(ckpt_path, images, read):
+    """The directions of a file of weights and of images: those kept beside it, or new ones.
+
+    Args:
+        ckpt_path: the weights; the directions lie beside them as <name>.directions.pth.
+        images: a word that tells these training images from others; None: as in the file.
+        read: a function without arguments -> mean codes (N, latent_dim) of the training images
+            and their attributes {name: bool tensor (N,)}; called where they are not kept.
+
+    Raises:
+        NoList: of read, where nothing is kept of these weights, whatever the images.
+    """
+    place = ckpt_path, '.directions.pth', 'directions'
+    try:
+        return kept_or_fitted('directions', *place, images, lambda: attribute_directions(*read()))
+    except NoList:
+        if kept := read_kept(*place):
+            return kept['directions']
+        raise

@@ -5,19 +5,17 @@ they end up elsewhere, and codes of N(0, I) decode to faces that no image has. F
 model to the codes mends that without touching the decoder; Stable Diffusion does the same on
 a larger scale, with a diffusion model on the codes of an autoencoder.
 """
-import hashlib
-from pathlib import Path
+from functools import partial
 
 import torch
 from torch import nn
 from tqdm import tqdm
 
+from dldemos.VAE.latent.kept import kept_or_fitted
 from dldemos.VAE.support.errors import UserError
-from dldemos.VAE.support.files import atomic_write, beside_weights
 
 PRIORS = ('normal', 'gaussian', 'flow')
 CHUNK = 4096                   # codes that the flow carries at once
-FORMAT = 'dldemos.VAE prior 1'
 
 
 class Velocity(nn.Module):
@@ -109,30 +107,14 @@ def fitted_prior(prior, ckpt_path, images, encode):
     Raises:
         UserError: there are fewer than two images to fit it to.
     """
-    path = beside_weights(ckpt_path, '.prior.pth')
-    of_weights = hashlib.sha256(Path(ckpt_path).read_bytes()).hexdigest()
-    saved = read(path)
-    if saved.get('weights') != of_weights or (images and saved.get('images') != images):
-        saved = {'format': FORMAT, 'weights': of_weights, 'images': images}
-    if prior not in saved:
-        print(f'fitting the prior to the codes of the training images: {path}', flush=True)
-        mean, logvar = encode()
-        if len(mean) < 2:
-            raise UserError(f'the prior {prior} is fitted to at least two training images, and '
-                            f'there is one: take more images, or --prior normal')
-        saved[prior] = {'gaussian': fit_gaussian, 'flow': fit_flow}[prior](mean, logvar)
-        with atomic_write(path) as file:
-            torch.save(saved, file)
-    return saved[prior]
+    return kept_or_fitted(prior, ckpt_path, '.prior.pth', 'prior', images,
+                          partial(fit, prior, encode))
 
 
-def read(path):
-    """The fitted priors in a file; empty where there is none that this program wrote."""
-    if not path.is_file():
-        return {}
-    try:
-        saved = torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as error:  # a damaged file can fail in any way
-        print(f'{path} is damaged and is made anew ({type(error).__name__})')
-        return {}
-    return saved if isinstance(saved, dict) and saved.get('format') == FORMAT else {}
+def fit(prior, encode):
+    """A prior of PRIORS but the normal one, fitted to the codes that encode() gives."""
+    mean, logvar = encode()
+    if len(mean) < 2:
+        raise UserError(f'the prior {prior} is fitted to at least two training images, and there '
+                        f'is one: take more images, or --prior normal')
+    return {'gaussian': fit_gaussian, 'flow': fit_flow}[prior](mean, logvar)

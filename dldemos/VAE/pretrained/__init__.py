@@ -1,0 +1,61 @@
+"""The bundled weights, and what attributes change in their codes, from Python.
+
+    from dldemos.VAE.pretrained import directions, vae
+
+    model = vae('sharp')
+    smiling = model.decode(code + directions('sharp')['Smiling'])
+"""
+import json
+from pathlib import Path
+
+from dldemos.VAE.latent.kept import read_kept
+from dldemos.VAE.model import VAE
+from dldemos.VAE.support.errors import UserError
+from dldemos.VAE.training.checkpoint import BUNDLED, load_weights, sha256, weights_file
+
+
+def vae(pretrained='pretrained'):
+    """The VAE, with bundled weights, in evaluation mode on the CPU. Nothing is downloaded.
+
+    Args:
+        pretrained: which weights, 'pretrained' (or True) or 'sharp'; None (or False): random ones.
+
+    Raises:
+        ValueError: there are no weights of this name.
+        UserError: their file is missing, or is not the one that their record has the SHA-256 of.
+    """
+    if isinstance(pretrained, bool):                   # as other models of torch.hub have it
+        pretrained = 'pretrained' if pretrained else None
+    model = VAE()
+    if pretrained is not None:
+        load_weights(checked_file(pretrained), model)
+    return model.eval()
+
+
+def directions(pretrained='pretrained'):
+    """What attributes of faces change in the codes of bundled weights: {name: (latent_dim,)}.
+
+    They are made by attribute_directions, latent/attributes.py: adding one to a code adds the
+    attribute to the face. Errors are those of `vae`.
+    """
+    path = checked_file(pretrained)
+    kept = read_kept(path, '.directions.pth', 'directions')
+    if not kept:
+        raise UserError(f'{path} has no directions beside it: get the whole repository again')
+    return kept['directions']
+
+
+def checked_file(name):
+    """The file of bundled weights, which is as it was shipped; errors as those of `vae`."""
+    if name not in BUNDLED:
+        raise ValueError(f'there are no bundled weights {name!r}: there are '
+                         f'{" and ".join(BUNDLED)}, and None is for random ones')
+    path = Path(weights_file(name))
+    record = path.with_suffix('.json')
+    for needed in (path, record):
+        if not needed.is_file():
+            raise UserError(f'{needed} is missing: get the whole repository again')
+    if json.loads(record.read_text(encoding='utf-8'))['sha256'].get(path.name) != sha256(path):
+        raise UserError(f'{path} has not the SHA-256 that {record.name} says, and was not loaded: '
+                        f'get the whole repository again')
+    return str(path)

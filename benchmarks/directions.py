@@ -1,0 +1,62 @@
+"""Draw what attributes change: differences of means above directions with other things held fixed.
+
+    python benchmarks/directions.py data/celebA/img_align_celeba
+
+writes docs/directions.jpg, of the bundled weights `sharp` (--weights names others) and of faces of
+random codes. Both kinds of direction are of the same length, in standard deviations of the codes.
+"""
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+
+REPOSITORY = Path(__file__).absolute().parents[1]
+sys.path.insert(0, str(REPOSITORY))
+from dldemos.VAE.images.grids import save_picture  # noqa: E402
+from dldemos.VAE.latent.attributes import (  # noqa: E402
+    STEP,
+    attribute_directions,
+    read_attributes,
+    several_attributes,
+)
+from dldemos.VAE.latent.codes import encode_all  # noqa: E402
+from dldemos.VAE.latent.walks import normal_codes  # noqa: E402
+from dldemos.VAE.load_celebA import CelebADataset, batches, split  # noqa: E402
+from dldemos.VAE.pretrained import vae  # noqa: E402
+
+ATTRIBUTES = ('Male', 'Young', 'Bald', 'Eyeglasses')
+TEMPERATURE = 0.85
+
+
+def difference_of_means(mean, has):
+    """The difference between mean codes (N, latent_dim) with and without an attribute (N,)."""
+    direction = torch.nn.functional.normalize(mean[has].mean(0) - mean[~has].mean(0), dim=0)
+    return STEP * (mean @ direction).std() * direction
+
+
+@torch.no_grad()
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('root')
+    parser.add_argument('--weights', default='sharp')
+    parser.add_argument('--seed', type=int, default=0, help='of the two faces')
+    parser.add_argument('--picture', default=REPOSITORY / 'docs/directions.jpg')
+    args = parser.parse_args()
+    model = vae(args.weights)
+    training, _ = split(CelebADataset(args.root), 0.1)
+    names = [training.dataset.names[i] for i in training.indices]
+    attributes = read_attributes(training.dataset.root, names)
+    mean, _ = encode_all(model, 'cpu', batches(training, 64, shuffle=False))
+    held_fixed = attribute_directions(mean, attributes)
+    rows = {}
+    for name in ATTRIBUTES:
+        rows[f'{name}: means'] = difference_of_means(mean, attributes[name])
+        rows[f'{name}: held fixed'] = held_fixed[name]
+    code = TEMPERATURE * normal_codes(model.latent_dim, 2, args.seed)
+    save_picture(several_attributes(model, code, rows), args.picture)
+    Path(args.picture).with_name('tmp.jpg').unlink()
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,133 @@
+"""The bundled weights from Python: torch.hub and one import, as others call them."""
+import json
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import REPOSITORY
+
+from dldemos.VAE import pretrained
+from dldemos.VAE.model import VAE
+from dldemos.VAE.pretrained import directions, vae
+from dldemos.VAE.support.errors import UserError
+from dldemos.VAE.training import checkpoint
+from dldemos.VAE.training.checkpoint import PRETRAINED
+
+
+def python(code, cwd, **environment):
+    """Run a program in a folder, without this repository on its path."""
+    return subprocess.run([sys.executable, '-c', code], cwd=cwd, text=True, capture_output=True,
+                          env={'PATH': '', 'HOME': str(cwd), **environment})
+
+
+def test_the_model_has_its_weights_and_is_in_evaluation_mode():
+    model = vae()
+    assert not model.training
+    expected = torch.load(PRETRAINED, weights_only=True)
+    assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items())
+    again = vae(pretrained=True)                               # as models of torch.hub have it
+    assert again is not model and torch.equal(again.mean_linear.bias, model.mean_linear.bias)
+
+
+@pytest.mark.parametrize('nothing', [None, False])
+def test_a_model_without_weights(nothing):
+    torch.manual_seed(0)
+    model = vae(nothing)
+    torch.manual_seed(0)
+    assert torch.equal(model.mean_linear.weight, VAE().mean_linear.weight)
+    assert not model.training
+
+
+@pytest.mark.parametrize('name', ['Pretrained', 'sharpe', '', PRETRAINED, 3])
+def test_another_name_is_refused_in_a_sentence(name):
+    for function in (vae, directions):
+        with pytest.raises(ValueError, match='no bundled weights .*there are pretrained and sharp'):
+            function(name)
+
+
+def test_hub_loads_from_any_folder_though_another_dldemos_lies_there(tmp_path):
+    """Twice, and what is imported later on works as well."""
+    (tmp_path / 'dldemos').mkdir()
+    (tmp_path / 'dldemos/__init__.py').write_text('raise ImportError("not this one")')
+    done = python(f'''
+import torch
+for _ in range(2):
+    model = torch.hub.load({str(REPOSITORY)!r}, 'vae', source='local')
+assert not model.training
+print(model.sample().shape)
+try:
+    torch.hub.load({str(REPOSITORY)!r}, 'vae', pretrained='other', source='local')
+except ValueError as error:
+    print(error)
+''', tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith('torch.Size([1, 3, 64, 64])')
+    assert 'no bundled weights' in done.stdout
+
+
+def test_hub_loads_in_several_threads(here):
+    with ThreadPoolExecutor(4) as pool:
+        models = list(pool.map(lambda _: torch.hub.load(str(REPOSITORY), 'vae', source='local'),
+                               range(4)))
+    assert len({id(model) for model in models}) == 4
+    assert all(torch.equal(model.mean_linear.bias, models[0].mean_linear.bias) for model in models)
+
+
+@pytest.fixture
+def copied(tmp_path, monkeypatch):
+    """The bundled files, copied to where a test may change them."""
+    folder = shutil.copytree(Path(PRETRAINED).parent, tmp_path / 'pretrained')
+    monkeypatch.setattr(checkpoint, 'BUNDLED_FOLDER', folder)
+    return folder
+
+
+def test_weights_that_are_not_as_they_were_shipped_are_refused(copied):
+    file = copied / 'pretrained.pth'
+    whole = file.read_bytes()
+    for damaged in (whole[:-1], whole[:2000] + b'\0' + whole[2001:], b''):
+        file.write_bytes(damaged)
+        for function in (vae, directions):
+            with pytest.raises(UserError, match='has not the SHA-256 that pretrained.json says'):
+                function('pretrained')
+    file.unlink()
+    with pytest.raises(UserError, match='pretrained.pth is missing'):
+        vae()
+    file.write_bytes(whole)
+    assert vae()
+    (copied / 'pretrained.json').unlink()
+    with pytest.raises(UserError, match='pretrained.json is missing'):
+        vae()
+
+
+def test_directions_have_a_vector_for_every_attribute(copied):
+    found = directions()
+    assert len(found) == 40 and {value.shape for value in found.values()} == {(128,)}
+    assert all(value.isfinite().all() and 0.5 < value.norm() < 5 for value in found.values())
+    (copied / 'pretrained.directions.pth').unlink()
+    with pytest.raises(UserError, match='no directions beside it'):
+        directions()
+
+
+def test_their_hashes_are_in_the_record():
+    about = json.loads(Path(PRETRAINED).with_suffix('.json').read_text(encoding='utf-8'))
+    for name, expected in about['sha256'].items():
+        assert pretrained.sha256(Path(PRETRAINED).with_name(name)) == expected
+
+
+def test_pillow_and_tqdm_are_not_asked_for(tmp_path):
+    """torch.hub installs nothing: what hubconf.py names is all that loading takes."""
+    done = python(f'''
+import sys
+sys.path.insert(0, {str(REPOSITORY)!r})
+import dldemos.VAE
+assert 'torch' not in sys.modules
+sys.modules['PIL'] = sys.modules['tqdm'] = sys.modules['torchvision'] = None
+import hubconf
+assert hubconf.dependencies == ['torch', 'filelock']
+hubconf.vae().sample()
+''', tmp_path)
+    assert done.returncode == 0, done.stderr
