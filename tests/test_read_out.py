@@ -33,6 +33,18 @@ def test_an_attribute_in_the_code_is_told_and_others_are_not(batch_size):
     assert found['C'] == pytest.approx(0.5, abs=0.08)
 
 
+@pytest.mark.parametrize('batch_size', [1, 64, 1000])
+def test_the_codes_that_it_was_fitted_to_are_passed_over(batch_size):
+    mean, known = codes_of(900, 0)
+    first, rest = ({name: has[:400] for name, has in known.items()},
+                   {name: has[400:] for name, has in known.items()})
+    plain, skipping = ReadOut(mean[:400], first, rest), ReadOut(mean[:400], first, rest, skip=400)
+    plain.add(mean[400:])
+    for some in mean.split(batch_size):
+        skipping.add(some)
+    assert skipping.balanced_accuracy() == plain.balanced_accuracy() != {}
+
+
 def test_always_the_same_answer_is_chance():
     """However rare the attribute: a mean over those with and without it."""
     mean, known = codes_of(4000, 0)

@@ -249,10 +249,12 @@ class Session:
     def read_out(self):
         """A linear model that tells attributes from codes, fitted to training images.
 
-        None: there are no attributes of these images, which a line says.
+        Where none of the images was trained on, it is fitted to the first half of them, and judged
+        on the others. None: there are no attributes of these images, which a line says.
         """
-        of_known = self.known.indices[::max(1, len(self.known) // MOST_FITTED)]
-        of_judged = self.held_out.indices
+        training, of_judged = self.splits[0].indices, self.held_out.indices
+        half = 0 if len(training) else len(of_judged) // 2
+        of_known = (training or of_judged[:half])[::max(1, len(training) // MOST_FITTED)]
         names = [self.dataset.names[i] for i in (*of_known, *of_judged)]
         try:
             attributes = read_attributes(self.dataset.root, names)
@@ -263,7 +265,7 @@ class Session:
             Subset(self.dataset, of_known), 64, shuffle=False))
         n = len(of_known)
         return ReadOut(mean, {name: has[:n] for name, has in attributes.items()},
-                       {name: has[n:] for name, has in attributes.items()})
+                       {name: has[n + half:] for name, has in attributes.items()}, skip=half)
 
     def training_fingerprint(self):
         """A word for the images that a prior is fitted to; None: those of the bundled weights."""

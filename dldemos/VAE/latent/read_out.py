@@ -13,13 +13,14 @@ class ReadOut:
     Args:
         mean: codes that it is fitted to, (N, latent_dim).
         known: their attributes, {name: bool tensor (N,)}.
-        judged: those of the codes that it will be given, {name: bool tensor (M,)}, in order.
+        judged: those of the codes that it will be given, {name: bool tensor (M,)}, in order,
+            but for the first `skip` of them, which are passed over.
     """
 
-    def __init__(self, mean, known, judged):
+    def __init__(self, mean, known, judged, skip=0):
         self.names = [name for name, has in known.items()
                       if least_of(has) >= LEAST_FITTED and least_of(judged[name]) >= LEAST_JUDGED]
-        self.n_seen = 0
+        self.n_seen = -skip
         if not self.names:
             return
         self.judged = torch.stack([judged[name] for name in self.names], dim=1)
@@ -34,9 +35,11 @@ class ReadOut:
 
     def add(self, mean):
         """Judge the next codes (n, latent_dim)."""
-        has = self.judged[self.n_seen:self.n_seen + len(mean)] if self.names else None
+        skipped = min(len(mean), max(0, -self.n_seen))
         self.n_seen += len(mean)
-        if has is not None:
+        mean = mean[skipped:]
+        if self.names and len(mean):
+            has = self.judged[self.n_seen - len(mean):self.n_seen]
             right = (mean.cpu().double() @ self.weight + self.bias > 0) == has
             self.n_right += torch.stack([(right & has).sum(0), (right & ~has).sum(0)])
 
