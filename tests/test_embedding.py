@@ -48,6 +48,14 @@ def test_fewer_faces_than_dimensions_have_a_distance_too():
     assert frechet_distance(a, a) == pytest.approx(0, abs=1e-4)
 
 
+def test_a_single_face_or_one_that_is_none_has_no_distance():
+    faces = torch.randn(9, 4)
+    for others in (faces[:1], faces[:0], torch.full((9, 4), math.nan)):
+        assert math.isnan(frechet_distance(faces, others))
+        assert math.isnan(frechet_distance(others, faces))
+        assert precision_and_recall(faces, others) is None
+
+
 def test_precision_and_recall():
     real = normal(600, [0.0, 0.0], torch.eye(2))
     like_them = normal(600, [0.0, 0.0], torch.eye(2), seed=1)

@@ -5,6 +5,7 @@ A small network that tells CelebA's 40 attributes from a face, trained on the im
 embedding of a face. Those of other people's papers come from networks of 100 MB, which would have
 to be downloaded; distances in this embedding can be compared with each other, not with theirs.
 """
+import math
 from functools import lru_cache
 from pathlib import Path
 
@@ -59,8 +60,11 @@ def frechet_distance(a, b):
 
     |mean - mean|^2 + tr(A + B - 2 (A B)^(1/2)) of their means and covariances (Dowson and Landau
     1982; as a distance of image sets: Heusel et al., "GANs Trained by a Two Time-Scale Update
-    Rule", 2017). Small sets have larger ones: compare sets of as many images.
+    Rule", 2017). Small sets have larger ones: compare sets of as many images. NaN where a set
+    has fewer than two, or NaN itself.
     """
+    if min(len(a), len(b)) < 2 or not (a.isfinite().all() and b.isfinite().all()):
+        return math.nan
     a, b = a.double(), b.double()
     cov_a, cov_b = torch.cov(a.T), torch.cov(b.T)
     values, vectors = torch.linalg.eigh(cov_a)
@@ -78,9 +82,9 @@ def precision_and_recall(real, drawn, k=NEIGHBOURS):
     Generative Models", 2019). Faces all alike have a high precision and a low recall.
 
     Returns:
-        (precision, recall); None where a set has no more than k.
+        (precision, recall); None where a set has no more than k, or has NaN.
     """
-    if min(len(real), len(drawn)) <= k:
+    if min(len(real), len(drawn)) <= k or not drawn.isfinite().all():
         return None
     return share_within(drawn, real, k), share_within(real, drawn, k)
 
