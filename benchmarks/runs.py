@@ -45,7 +45,7 @@ def run_each(root, actions, list_of_options, seeds, jobs):
 
 
 def spread(values, digits):
-    """'mean (lowest - highest)'"""
+    """'mean (lowest - highest)', or the mean alone where all are alike"""
     mean, low, high = (f'{v:.{digits}f}' for v in (statistics.mean(values), min(values),
                                                    max(values)))
-    return f'{mean} ({low} - {high})'
+    return mean if low == high else f'{mean} ({low} - {high})'

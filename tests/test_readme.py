@@ -96,7 +96,7 @@ def anchor(heading):
     return re.sub(r'[^\w\- ]', '', heading.lower()).replace(' ', '-')
 
 
-@pytest.mark.parametrize('name', READMES)
+@pytest.mark.parametrize('name', ['docs/settings.md', 'docs/settings.zh-CN.md'])
 def test_the_table_has_every_setting_with_its_default(name):
     table = dict(re.findall(r'^\| `(\w+)` \| (.*?) ?\|', text(name), re.M))
     settings = read_settings(program.__file__)

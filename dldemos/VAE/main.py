@@ -73,8 +73,8 @@ RECIPES = {
                 'held_out': 0.0},
     'quick': {'n_epochs': 2, 'lr': 0.005, 'batch_size': 32, 'optimizer': 'muon',
               'adam_betas': (0.9, 0.99), 'lr_schedule': 'linear', 'warm_up': 0.4},
-    'long': {'n_epochs': 80, 'lr': 0.003, 'batch_size': 32, 'optimizer': 'adam', 'mirror': True,
-             'adam_betas': (0.9, 0.999), 'lr_schedule': 'linear', 'warm_up': 0.3},
+    'long': {'n_epochs': 80, 'lr': 0.005, 'batch_size': 32, 'optimizer': 'muon', 'mirror': True,
+             'adam_betas': (0.9, 0.99), 'lr_schedule': 'linear', 'warm_up': 0.3},
 }
 
 
@@ -223,8 +223,8 @@ ACTIONS = {
     'traverse': (traverse, 'seed', lambda s: (s.device, s.model, s.faces, s.draw, s.folder)),
     'attributes': (draw_attributes, 'seed', lambda s: (
         s.device, s.model, s.directions, s.faces, s.draw, s.settings.attribute, s.folder)),
-    'evaluate': (evaluate, 'kl_weight seed', lambda s: (
-        s.device, s.model, s.evaluated_batches, s.settings.kl_weight, s.draw_codes, s.folder)),
+    'evaluate': (evaluate, 'kl_weight seed', lambda s: (s.device, s.model, s.evaluated_batches,
+        s.settings.kl_weight, s.draw_codes, s.folder, s.read_out)),
 }
 
 

@@ -21,6 +21,7 @@ from dldemos.VAE.images.saved import check_folder
 from dldemos.VAE.latent.attributes import kept_directions, read_attributes
 from dldemos.VAE.latent.codes import encode_all
 from dldemos.VAE.latent.priors import PRIORS, fitted_prior, sample_codes
+from dldemos.VAE.latent.read_out import ReadOut
 from dldemos.VAE.load_celebA import CelebADataset, batches, find_celeba, find_images, split
 from dldemos.VAE.model import VAE
 from dldemos.VAE.support.errors import UserError
@@ -37,6 +38,7 @@ from dldemos.VAE.training.checkpoint import (
 from dldemos.VAE.training.log import ENOUGH_STEPS
 
 N_FACES = 64                   # images that walks and attributes look at
+MOST_FITTED = 20_000           # images that the linear model of attributes is fitted to, or so
 
 
 class Session:
@@ -242,6 +244,28 @@ class Session:
     def encode_training_images(self):
         """Mean and logvar (N, latent_dim) of the codes of the images that were trained on."""
         return encode_all(self.model, self.device, batches(self.known, 64, shuffle=False))
+
+    @property
+    def read_out(self):
+        """A linear model that tells attributes from codes, fitted to training images.
+
+        Where none of the images was trained on, it is fitted to the first half of them, and judged
+        on the others. None: there are no attributes of these images, which a line says.
+        """
+        training, of_judged = self.splits[0].indices, self.held_out.indices
+        half = 0 if len(training) else len(of_judged) // 2
+        of_known = (training or of_judged[:half])[::max(1, len(training) // MOST_FITTED)]
+        names = [self.dataset.names[i] for i in (*of_known, *of_judged)]
+        try:
+            attributes = read_attributes(self.dataset.root, names)
+        except UserError as error:
+            print(printable(f'nothing is told from the codes: {error}'))
+            return None
+        mean, _ = encode_all(self.model, self.device, batches(
+            Subset(self.dataset, of_known), 64, shuffle=False))
+        n = len(of_known)
+        return ReadOut(mean, {name: has[:n] for name, has in attributes.items()},
+                       {name: has[n + half:] for name, has in attributes.items()}, skip=half)
 
     def training_fingerprint(self):
         """A word for the images that a prior is fitted to; None: those of the bundled weights."""

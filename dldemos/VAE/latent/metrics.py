@@ -17,8 +17,14 @@ from dldemos.VAE.latent.elbo import (
     implied_variance,
     kl_divergence,
 )
+from dldemos.VAE.latent.embedding import (
+    N_FEATURES,
+    embed,
+    frechet_distance,
+    precision_and_recall,
+)
 from dldemos.VAE.latent.wasserstein import Patches, sliced_wasserstein
-from dldemos.VAE.support.files import WORK_DIR, atomic_write
+from dldemos.VAE.support.files import WORK_DIR, atomic_write, printable
 
 MOST_COMPARED = 2048         # images of a set whose distance to another is measured
 ACTIVE_THRESHOLD = 0.01
@@ -34,53 +40,80 @@ LABELS = {                   # what `evaluate` prints for its metrics
     'bits_implied': 'bits/dim, variance {variance_implied:.3g} (of kl_weight)',
     'bits_best': 'bits/dim, variance {mse_sampled:.3g} (the best)',
     'active_units': 'active units of {latent_dim}, variance > ' + str(ACTIVE_THRESHOLD),
-    'swd_halves': 'SWD x 1000, two halves of the images',
-    'swd_normal': 'SWD x 1000, samples of normal',
-    'swd_gaussian': 'SWD x 1000, samples of gaussian',
-    'swd_flow': 'SWD x 1000, samples of flow',
+    'read_out': 'attributes told from the code, 0.5: by chance',
 }
+DISTANCES = ('swd', 'frechet', 'precision', 'recall')
+COMPARED = {'halves': 'other half of the images', 'reconstructions': 'reconstructions'}
 
 
 @torch.no_grad()
-def evaluate(device, model, dataloader, kl_weight, draw_codes, work_dir=WORK_DIR, seed=0):
+def evaluate(device, model, dataloader, kl_weight, draw_codes, work_dir=WORK_DIR, read_out=None,
+             seed=0):
     """Print metrics of the model on held-out images.
 
     The images pass by a batch at a time: of any number of them only sums are kept, and patches
-    of at most 2 * MOST_COMPARED, for the distances.
+    and embeddings of at most 2 * MOST_COMPARED, for the distances.
 
     Args:
         draw_codes: {prior: function of a number of codes -> (n, latent_dim)}; each gets the
             distance of the faces decoded from them.
 
+        read_out: a ReadOut of the attributes of these images, in their order; None: not known.
+
     Returns:
-        {metric: value}, by the keys of LABELS and kl_weight, latent_dim, variance_implied; also
+        {metric: value}, by the keys of LABELS and kl_weight, latent_dim, variance_implied; the
+        distances as swd_halves, frechet_flow ...; and attributes, {name: balanced accuracy}. Also
         written to evaluate.json in work_dir. A metric that has no meaning is left out: the bits
-        of a kl_weight of 0, what needs two images where there is one, and what needs windows
-        of 11 pixels a side where the images have less.
+        of a kl_weight of 0, what needs two images, or more, where there are fewer, and what needs
+        windows of 11 pixels a side where the images have less.
     """
     model.to(device, memory_format=torch.channels_last).eval()
     n_images = count_images(dataloader)
     halves = Halves(n_images, seed)
     torch.manual_seed(seed)
-    metrics, n_active, n_values = measure(device, model, dataloader, n_images, halves)
+    metrics, n_active, n_values = measure(device, model, dataloader, n_images, halves, read_out)
     metrics |= likelihood(metrics, kl_weight, n_values)
+    attributes = read_out.balanced_accuracy() if read_out else {}
+    if attributes:
+        metrics['read_out'] = sum(attributes.values()) / len(attributes)
     if metrics['n_images'] < 2:
         print('one image: no active units and no distances, which need two')
     else:
         metrics['active_units'] = n_active
         found = distances(device, model, halves, draw_codes) if 'ssim' in metrics else {}
         metrics |= {name: value for name, value in found.items() if math.isfinite(value)}
-    for name, label in LABELS.items():
-        if name in metrics:
-            value = metrics[name]
-            print(f'{label.format(**metrics):<44} '
-                  + (f'{value:>10.4g}' if isinstance(value, float) else f'{value:>10}'))
+    show(metrics, attributes, draw_codes)
+    if attributes:
+        metrics['attributes'] = attributes
     with atomic_write(Path(work_dir) / 'evaluate.json', 'w') as file:
         file.write(json.dumps(metrics, indent=2) + '\n')
     return metrics
 
 
-def measure(device, model, dataloader, n_images, halves):
+def show(metrics, attributes, priors):
+    """Print metrics: a line for each, the attributes, and a table of the distances."""
+    for name, label in LABELS.items():
+        if name in metrics:
+            value = metrics[name]
+            print(f'{label.format(**metrics):<44} '
+                  + (f'{value:>10.4g}' if isinstance(value, float) else f'{value:>10}'))
+    best_first = sorted(attributes, key=attributes.get, reverse=True)
+    for i in range(0, len(best_first), 4):
+        print(printable('  ' + ' '.join(f'{name[:19]:<19} {attributes[name]:.2f}'
+                                        for name in best_first[i:i + 4])))
+    if 'swd_halves' in metrics:
+        print(f'{"one half of the images against":<32}{"SWD":>8}{"Frechet":>10}{"precision":>11}'
+              f'{"recall":>8}')
+        print(f'{"":<32}{"x 1000":>8}{"x 1000":>10}')
+    for which, label in {**COMPARED, **{prior: f'samples of {prior}' for prior in priors}}.items():
+        values = [metrics.get(f'{distance}_{which}') for distance in DISTANCES]
+        if any(value is not None for value in values):
+            print(f'{label:<32}' + ''.join(
+                ' ' * width if value is None else f'{value:>{width}.{digits}f}' for
+                value, width, digits in zip(values, (8, 10, 11, 8), (1, 1, 3, 3))))
+
+
+def measure(device, model, dataloader, n_images, halves, read_out=None):
     """One pass over the images, each batch of which is given to `halves` as well.
 
     Returns:
@@ -92,8 +125,6 @@ def measure(device, model, dataloader, n_images, halves):
     with tqdm(total=n_images, desc='evaluating', unit='image', leave=False, disable=None) as bar:
         for images in dataloader:
             is_large = min(images.shape[-2:]) >= WINDOW
-            if is_large:
-                halves.add(images)
             images = images.to(device, memory_format=torch.channels_last)
             mean, logvar = model.encode(images)
             decoded = model.decode(mean)
@@ -103,6 +134,9 @@ def measure(device, model, dataloader, n_images, halves):
                         'kl': kl_divergence(mean, logvar).mean().item()}
             if is_large:
                 of_batch['ssim'] = ssim(decoded.clamp(0, 1), images)
+                halves.add(images, decoded)
+            if read_out:
+                read_out.add(mean)
             for name, value in of_batch.items():
                 sums[name] = sums.get(name, 0.0) + len(images) * value
             codes.add(mean)
@@ -126,35 +160,71 @@ def likelihood(metrics, kl_weight, n_values):
 
 
 class Halves:
-    """Patches of two halves of the images, in random order, of at most MOST_COMPARED each."""
+    """Two halves of the images, in random order, of at most MOST_COMPARED each.
+
+    Their patches, their embeddings and those of their reconstructions, (2, n, 64).
+    """
 
     def __init__(self, n_images, seed):
         n = min(n_images // 2, MOST_COMPARED)
         order = torch.randperm(n_images, generator=torch.Generator().manual_seed(seed))
-        self.half, self.other = Patches(n), Patches(n)
+        self.patches = Patches(n), Patches(n)
+        self.embedded, self.reconstructed = torch.empty(2, 2, n, N_FEATURES)
         self.place = torch.full((n_images,), -1)          # in the first n, or the second
         self.place[order[:2 * n]] = torch.arange(2 * n)
-        self.n_seen = 0
+        self.n_images, self.n_seen = n, 0
 
-    def add(self, images):
-        """Take what belongs to the halves of the next images (N, 3, H, W)."""
+    def add(self, images, decoded):
+        """Take what belongs to the halves of the next images, and of what they decode to."""
         place = self.place[self.n_seen:self.n_seen + len(images)]
         self.n_seen += len(images)
-        n = self.half.n_images
-        for patches, chosen, start in ((self.half, (place >= 0) & (place < n), 0),
-                                       (self.other, place >= n, n)):
-            if chosen.any():
-                patches.add(images[chosen], place[chosen] - start)
+        chosen = place >= 0
+        if not chosen.any():
+            return
+        half, index = place[chosen] // self.n_images, place[chosen] % self.n_images
+        self.embedded[half, index] = embed(images[chosen])
+        self.reconstructed[half, index] = embed(decoded[chosen])
+        for i, patches in enumerate(self.patches):
+            if (half == i).any():
+                patches.add(images[chosen][half == i], index[half == i])
 
 
 def distances(device, model, halves, draw_codes):
-    """Sliced Wasserstein distances to one half of the images: of the other, and of samples."""
-    n, half = halves.half.n_images, halves.half.descriptors()
-    found = {'swd_halves': sliced_wasserstein(half, halves.other.descriptors())}
+    """Distances to one half of the images: of the other, of reconstructions, and of samples.
+
+    That of embeddings is a mean over the halves, and a half's reconstructions are compared with
+    the images of the other: by chance alone they are as far apart as the halves.
+    """
+    n, half = halves.n_images, halves.patches[0].descriptors()
+    one, other = halves.embedded
+    found = {'swd_halves': sliced_wasserstein(half, halves.patches[1].descriptors()),
+             **compared('halves', [(one, other), (other, one)]),
+             **compared('reconstructions', zip((one, other), halves.reconstructed.flip(0)))}
     for prior, draw in draw_codes.items():
-        faces = (some.clamp(0, 1) for some in decode_batches(model, device, draw(n)))
-        found[f'swd_{prior}'] = sliced_wasserstein(half, Patches(n).add_all(faces).descriptors())
+        patches, embedded = Patches(n), []
+        for faces in decode_batches(model, device, draw(n)):
+            faces = faces.clamp(0, 1)
+            patches.add(faces, torch.arange(len(faces)) + sum(map(len, embedded)))
+            embedded.append(embed(faces))
+        found[f'swd_{prior}'] = sliced_wasserstein(half, patches.descriptors())
+        found |= compared(prior, [(one, torch.cat(embedded)), (other, torch.cat(embedded))])
     return found
+
+
+def compared(which, pairs):
+    """Distance, precision and recall of embeddings, means over pairs (of images, of others)."""
+    pairs = list(pairs)
+    found = {f'frechet_{which}': 1000 * mean_of(frechet_distance(*pair) for pair in pairs)}
+    shares = [precision_and_recall(*pair) for pair in pairs]
+    if None not in shares:
+        for name, values in zip(('precision', 'recall'), zip(*shares)):
+            found[f'{name}_{which}'] = mean_of(values)
+    return found
+
+
+def mean_of(values):
+    values = list(values)
+    return sum(values) / len(values)
 
 
 def psnr(mse):
