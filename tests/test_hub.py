@@ -107,9 +107,14 @@ def test_directions_have_a_vector_for_every_attribute(copied):
     found = directions()
     assert len(found) == 40 and {value.shape for value in found.values()} == {(128,)}
     assert all(value.isfinite().all() and 0.5 < value.norm() < 5 for value in found.values())
-    (copied / 'pretrained.directions.pth').unlink()
-    with pytest.raises(UserError, match='no directions beside it'):
+    file = copied / 'pretrained.directions.pth'
+    file.write_bytes(file.read_bytes()[:-9] + b'something')
+    with pytest.raises(UserError, match='directions.pth has not the SHA-256'):
         directions()
+    file.unlink()
+    with pytest.raises(UserError, match='directions.pth is missing'):
+        directions()
+    assert vae()
 
 
 def test_their_hashes_are_in_the_record():

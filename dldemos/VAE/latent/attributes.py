@@ -133,16 +133,17 @@ def read_attributes(root, names):
     return dict(zip(header, table.view(len(names), len(header)).T))
 
 
-def attribute_directions(mean, attributes, least=20):
+def attribute_directions(mean, attributes, held_fixed=HELD_FIXED, least=20):
     """What each attribute changes in the codes of images while others stay as they are.
 
-    A least-squares fit of the codes on an attribute and on those of HELD_FIXED, for each one. The
+    A least-squares fit of the codes on an attribute and on those held fixed, for each one. The
     difference between the mean codes of images with and without it would be all in which these
     differ: Bald would add a beard, and Blond_Hair make a woman.
 
     Args:
         mean: mean codes of the images, (N, latent_dim).
         attributes: {name: bool tensor (N,)}.
+        held_fixed: names of attributes; those that are not known count for nothing.
         least: images that must have an attribute, and lack it, for its direction to count.
 
     Returns:
@@ -160,7 +161,7 @@ def attribute_directions(mean, attributes, least=20):
     table = torch.stack([attributes[name] for name in enough], dim=1).double()
     table, codes = table - table.mean(0), (mean - mean.mean(0)).double()
     among, with_codes = table.T @ table, table.T @ codes           # the normal equations
-    held = [i for i, name in enumerate(enough) if name in HELD_FIXED]
+    held = [i for i, name in enumerate(enough) if name in held_fixed]
     directions = {}
     for i, name in enumerate(enough):
         fitted = [i] + [j for j in held if j != i]

@@ -1,10 +1,7 @@
 """What is fitted to the codes of images, in a file beside the weights: priors, directions."""
-import hashlib
-from pathlib import Path
-
 import torch
 
-from dldemos.VAE.support.files import atomic_write, beside_weights, printable
+from dldemos.VAE.support.files import atomic_write, beside_weights, printable, sha256
 
 
 def kept_or_fitted(name, ckpt_path, ending, what, images, fit):
@@ -53,7 +50,3 @@ def read_kept(ckpt_path, ending, what):
 def file_format(what):
     """What stands in the file, so that no other kind is taken for it."""
     return f'dldemos.VAE {what} 1'
-
-
-def sha256(path):
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()

@@ -6,12 +6,12 @@
     smiling = model.decode(code + directions('sharp')['Smiling'])
 """
 import json
-from pathlib import Path
 
 from dldemos.VAE.latent.kept import read_kept
 from dldemos.VAE.model import VAE
 from dldemos.VAE.support.errors import UserError
-from dldemos.VAE.training.checkpoint import BUNDLED, load_weights, sha256, weights_file
+from dldemos.VAE.support.files import beside_weights, sha256
+from dldemos.VAE.training.checkpoint import BUNDLED, load_weights, weights_file
 
 
 def vae(pretrained='pretrained'):
@@ -38,20 +38,17 @@ def directions(pretrained='pretrained'):
     They are made by attribute_directions, latent/attributes.py: adding one to a code adds the
     attribute to the face. Errors are those of `vae`.
     """
-    path = checked_file(pretrained)
-    kept = read_kept(path, '.directions.pth', 'directions')
-    if not kept:
-        raise UserError(f'{path} has no directions beside it: get the whole repository again')
-    return kept['directions']
+    checked_file(pretrained, '.directions.pth')
+    return read_kept(checked_file(pretrained), '.directions.pth', 'directions')['directions']
 
 
-def checked_file(name):
-    """The file of bundled weights, which is as it was shipped; errors as those of `vae`."""
+def checked_file(name, ending='.pth'):
+    """A file of bundled weights, which is as it was shipped; errors as those of `vae`."""
     if name not in BUNDLED:
         raise ValueError(f'there are no bundled weights {name!r}: there are '
                          f'{" and ".join(BUNDLED)}, and None is for random ones')
-    path = Path(weights_file(name))
-    record = path.with_suffix('.json')
+    record = beside_weights(weights_file(name), '.json')
+    path = beside_weights(weights_file(name), ending)
     for needed in (path, record):
         if not needed.is_file():
             raise UserError(f'{needed} is missing: get the whole repository again')

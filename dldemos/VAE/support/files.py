@@ -1,4 +1,5 @@
 """Atomic writes (a file is there whole, or as it was), and names that any terminal can print."""
+import hashlib
 import os
 import tempfile
 from contextlib import contextmanager
@@ -41,6 +42,11 @@ def beside_weights(path, ending):
     path = Path(path)
     name = path.stem if path.suffix in WEIGHT_SUFFIXES else path.name
     return path.with_name(name + ending)
+
+
+def sha256(path):
+    """The SHA-256 of a file, in hexadecimal digits."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def temporary_prefix(path):

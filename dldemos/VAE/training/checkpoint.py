@@ -1,6 +1,5 @@
 """Weights and runs on disk: atomic writes, and nothing in them is run when they are loaded."""
 import argparse
-import hashlib
 import json
 import os
 import platform
@@ -11,7 +10,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from dldemos.VAE.support.errors import UserError
-from dldemos.VAE.support.files import WORK_DIR, atomic_write, beside_weights, printable
+from dldemos.VAE.support.files import WORK_DIR, atomic_write, beside_weights, printable, sha256
 from dldemos.VAE.training import processes
 from dldemos.VAE.training.random_state import random_state, set_random_state
 
@@ -48,10 +47,6 @@ def save_weights(path, model, record=None):
         record = {**record, 'sha256': {Path(path).name: sha256(path)}}
         with atomic_write(beside_weights(path, '.json'), 'w') as file:
             file.write(json.dumps(record, indent=2) + '\n')
-
-
-def sha256(path):
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def load_weights(path, model):
