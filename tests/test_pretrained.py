@@ -11,35 +11,59 @@ import pytest
 import torch
 from conftest import REPOSITORY, run_module
 from PIL import Image
+from torchvision.transforms.functional import pil_to_tensor
 
 from dldemos.VAE import main as program
 from dldemos.VAE.model import VAE
 from dldemos.VAE.support.errors import UserError, exit_status
-from dldemos.VAE.training.checkpoint import PRETRAINED, load_weights, save_weights
+from dldemos.VAE.support.settings import parse
+from dldemos.VAE.training.checkpoint import (
+    BUNDLED,
+    PRETRAINED,
+    load_weights,
+    save_weights,
+    weights_file,
+)
 
-ABOUT = json.loads(Path(PRETRAINED).with_suffix('.json').read_text(encoding='utf-8'))
+ABOUT = {name: json.loads(Path(weights_file(name)).with_suffix('.json').read_text())
+         for name in BUNDLED}
+FOLDER = Path(PRETRAINED).parent
 
 
 @pytest.fixture(autouse=True)
 def as_shipped():
     """Whatever a test does, the files that ship stay as they are."""
+    expected = {name: digest for about in ABOUT.values() for name, digest in
+                about['sha256'].items()}
+
     def hashes():
-        return {name: hashlib.sha256(Path(PRETRAINED).with_name(name).read_bytes()).hexdigest()
-                for name in ABOUT['sha256']}
-    assert hashes() == ABOUT['sha256']
+        return {name: hashlib.sha256((FOLDER / name).read_bytes()).hexdigest()
+                for name in expected}
+    assert hashes() == expected
     yield
-    assert hashes() == ABOUT['sha256']
+    assert hashes() == expected
 
 
-def pretrained():
+def bundled(name='pretrained'):
     model = VAE()
-    load_weights(PRETRAINED, model)
+    load_weights(weights_file(name), model)
     return model.eval()
 
 
-def test_the_metrics_that_need_no_data_are_those_of_the_file():
-    model = pretrained()
-    metrics = ABOUT['metrics_without_data']
+@pytest.mark.parametrize('name', BUNDLED)
+def test_each_comes_whole(name):
+    endings = {'.pth', '.prior.pth', '.directions.pth'}
+    assert set(ABOUT[name]['sha256']) == {name + ending for ending in endings}
+    assert sum(path.stat().st_size for path in FOLDER.glob(f'{name}.*')) < 6_000_000
+    fitted = torch.load(FOLDER / f'{name}.prior.pth', weights_only=True)
+    assert {'gaussian', 'flow'} <= fitted.keys()
+    assert fitted['weights'] == ABOUT[name]['sha256'][f'{name}.pth']
+
+
+@pytest.mark.parametrize('name', BUNDLED)
+def test_the_metrics_that_need_no_data_are_those_of_the_file(name):
+    model = bundled(name)
+    metrics = ABOUT[name]['metrics_without_data']
     assert sum(p.numel() for p in model.parameters()) == metrics['parameters'] == 1_183_283
     torch.manual_seed(0)
     with torch.no_grad():
@@ -48,16 +72,38 @@ def test_the_metrics_that_need_no_data_are_those_of_the_file():
     assert faces.std().item() == pytest.approx(metrics['std_of_64_samples'], abs=1e-3)
 
 
-def test_what_is_said_of_them_adds_up():
-    """The loss is that of its terms, and the settings are those of the recipe in main.py."""
-    metrics, settings = ABOUT['metrics'], ABOUT['settings']
+@pytest.mark.parametrize('name', BUNDLED)
+def test_what_is_said_of_them_adds_up(name):
+    """The loss is that of its terms; the settings are those of the command, by main.py's recipe."""
+    metrics, settings = ABOUT[name]['metrics'], ABOUT[name]['settings']
     assert metrics['loss'] == pytest.approx(
-        metrics['mse_sampled'] + settings['kl_weight'] * metrics['kl'])
-    recipe = ABOUT['command'].split('--recipe ')[1].split()[0]
-    for name, value in program.RECIPES[recipe].items():
-        saved = settings[name]
-        assert (tuple(saved) if isinstance(value, tuple) else saved) == value
-    assert 'non-commercial research' in ABOUT['terms']
+        metrics['mse_sampled'] + metrics['kl_weight'] * metrics['kl'])
+    words = ABOUT[name]['command'].removeprefix('python -m dldemos.VAE.main').split()
+    _, asked, _ = parse(words, program.__file__, vars(program), program.ACTIONS, program.RECIPES)
+    for setting, saved in settings.items():
+        if hasattr(asked, setting):
+            value = getattr(asked, setting)
+            assert (tuple(saved) if isinstance(value, tuple) else saved) == value, setting
+    assert 'non-commercial research' in ABOUT[name]['terms']
+
+
+def test_sharp_ones_are_sharper_and_draw_nearer_faces():
+    pretrained, sharp = (ABOUT[name]['metrics'] for name in ('pretrained', 'sharp'))
+    assert sharp['mse_mean'] < 0.7 * pretrained['mse_mean']
+    for prior in ('normal', 'gaussian', 'flow'):
+        assert sharp[f'frechet_{prior}'] < 0.8 * pretrained[f'frechet_{prior}']
+        assert sharp[f'recall_{prior}'] > pretrained[f'recall_{prior}']
+
+
+@pytest.mark.parametrize('name', BUNDLED)
+def test_a_lower_temperature_draws_faces_more_alike(here, name):
+    program.main(['generate', '--ckpt_path', name, '--save_images', 'warm'])
+    program.main(['generate', '--ckpt_path', name, '--save_images', 'cool',
+                  '--temperature', '0.5'])
+    warm, cool = (torch.stack([pil_to_tensor(Image.open(path)) / 255 for path in
+                               sorted(Path(folder).iterdir())]) for folder in ('warm', 'cool'))
+    assert len(warm) == len(cool) == 64
+    assert cool.std(0).mean() < 0.8 * warm.std(0).mean()
 
 
 def test_a_fresh_clone_draws_faces(here):
@@ -138,7 +184,7 @@ def test_weights_that_were_trained_here_take_precedence(here, capsys):
     assert '--ckpt_path pretrained or sharp takes bundled ones' in output
     drawn = (here / 'work_dirs/generate.jpg').read_bytes()
     program.main(['generate', '--ckpt_path', 'pretrained'])
-    assert 'trained for 18,000 steps on 7,200 images of CelebA' in capsys.readouterr().out
+    assert 'steps on 7,200 images of CelebA' in capsys.readouterr().out
     assert (here / 'work_dirs/generate.jpg').read_bytes() != drawn
 
 
@@ -149,7 +195,7 @@ def test_they_stand_in_for_nothing_that_was_asked_for(here, options):
 
 
 def test_training_never_touches_them(here, images):
-    for path in ('pretrained', PRETRAINED,
+    for path in ('pretrained', 'sharp', PRETRAINED,
                  Path(PRETRAINED).parent / '../pretrained/pretrained.pth'):
         status = exit_status(lambda p=path: program.main(
             ['train', '--data_root', str(images), '--ckpt_path', str(p)]))
@@ -168,7 +214,7 @@ def test_training_can_start_from_them(here, images, capsys):
     assert 'from the weights pretrained on' in output and 'too few' not in output
     started = VAE()
     load_weights(program.ckpt_path, started)
-    for (name, a), b in zip(started.named_parameters(), pretrained().parameters()):
+    for (name, a), b in zip(started.named_parameters(), bundled().parameters()):
         torch.testing.assert_close(a, b, msg=name)
     other = VAE()
     save_weights('other.pth', other)
