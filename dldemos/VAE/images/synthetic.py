@@ -143,8 +143,9 @@ class Pen:
 
     def place(self, points):
         """Face coordinates -> pixels of the large picture."""
-        return [((self.x + x * self.cos - (y - 50) * self.sin) * SCALE,
-                 (self.y + 50 + x * self.sin + (y - 50) * self.cos) * SCALE) for x, y in points]
+        left, top, cos, sin = self.x, self.y + 50, self.cos, self.sin
+        return [((left + x * cos - (y - 50) * sin) * SCALE,
+                 (top + x * sin + (y - 50) * cos) * SCALE) for x, y in points]
 
     def blob(self, points, colour):
         """A closed smooth shape through the points."""
@@ -169,7 +170,16 @@ class Pen:
         self.draw.polygon(self.place(points), fill=colour)
 
 
-def smooth(points, closed, steps=6):
+def spline_weights(t):
+    """Of four points, at t in [0, 1] between the second and the third: Catmull-Rom's."""
+    return ((t * (2 - t) - 1) * t / 2, (t * t * (3 * t - 5) + 2) / 2,
+            t * (t * (4 - 3 * t) + 1) / 2, (t - 1) * t * t / 2)
+
+
+WEIGHTS = [spline_weights(k / 6) for k in range(6)]
+
+
+def smooth(points, closed):
     """A Catmull-Rom spline through the points, as many short lines."""
     n = len(points)
     if closed:
@@ -179,13 +189,8 @@ def smooth(points, closed, steps=6):
     curve = []
     for i in range(n if closed else n - 1):
         (ax, ay), (bx, by), (cx, cy), (dx, dy) = around[i:i + 4]
-        for k in range(steps):
-            t = k / steps
-            u = (t * (2 - t) - 1) * t / 2
-            v = (t * t * (3 * t - 5) + 2) / 2
-            w = t * (t * (4 - 3 * t) + 1) / 2
-            z = (t - 1) * t * t / 2
-            curve.append((ax * u + bx * v + cx * w + dx * z, ay * u + by * v + cy * w + dy * z))
+        curve += [(ax * u + bx * v + cx * w + dx * z, ay * u + by * v + cy * w + dy * z)
+                  for u, v, w, z in WEIGHTS]
     if not closed:
         curve.append(points[-1])
     return curve
