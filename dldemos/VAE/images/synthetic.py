@@ -58,7 +58,7 @@ def random_factors(rng):
         beard = rng.choices(('none', 'stubble', 'moustache', 'goatee', 'full'),
                             (50, 12, 12, 12, 14))[0]
     smiles = rng.random() < 0.5
-    mood = rng.uniform(0.75, 1) if smiles else rng.uniform(-0.7, 0.1)
+    mood = rng.uniform(0.8, 1) if smiles else rng.uniform(-0.7, 0.1)
     opens = rng.random() < (0.95 if smiles else 0.1)
     return {
         'man': man, 'age': age, 'skin': rng.random() ** 1.3, 'undertone': rng.uniform(-1, 1),
@@ -69,7 +69,7 @@ def random_factors(rng):
         'eye_open': rng.random(), 'iris': rng.randrange(len(IRIS)),
         'gaze': rng.uniform(-1, 1), 'brow_height': rng.random(), 'brow_tilt': rng.uniform(-1, 1),
         'brow_width': rng.random() * 0.7 + 0.3 * man, 'nose': rng.random(), 'mood': mood,
-        'mouth_open': rng.uniform(0.6, 1) if opens else 0.0,
+        'mouth_open': rng.uniform(0.8, 1) if opens else 0.0,
         'lips': rng.random() * 0.6 + 0.4 * (not man),
         'lipstick': rng.random() if not man and rng.random() < 0.5 else 0.0,
         'blush': rng.random() if rng.random() < 0.4 else 0.0, 'beard': beard,
@@ -333,7 +333,7 @@ def eyes(pen, f, turn, skin):
 def brows(pen, f, turn, colour):
     thick = 1.6 + 2.0 * f['brow_width']
     for side, x, wide in eye_places(f, turn):
-        y = -22.5 - 2 * f['brow_height'] - 5 * f['mood']
+        y = -22.5 - 2 * f['brow_height'] - 5.5 * f['mood']
         inner, outer = y + 1.8 * f['brow_tilt'], y - 0.6 * f['brow_tilt'] + 2
         pen.blob([(x - side * (wide + 1), inner + thick), (x - side * (wide + 1), inner),
                   (x + side * 2, y - 2.4), (x + side * (wide + 3), outer + 0.5),
@@ -362,7 +362,7 @@ def mouth(pen, f, turn, skin):
     """From sad to laughing: lips, and teeth where it is open."""
     smile = max(0, f['mood'])
     x, y = turn * 1.2, 32 - 3 * smile
-    wide = 11 + 12 * smile + 1.5 * f['width']
+    wide = 11 + 12.5 * smile + 1.5 * f['width']
     rise = 5.5 * f['mood']                         # how far the corners go up
     gap = (7 + 13 * smile) * f['mouth_open']
     full = (2.0 + 2.2 * f['lips']) * (1 - 0.3 * smile)
@@ -383,7 +383,7 @@ def mouth(pen, f, turn, skin):
     between(upper, curve(gap + 1.35 * full), colour)
     if gap > 0.8:
         between(middle, curve(gap), (52, 8, 18))
-        between(curve(0, wide * 0.94), curve(min(gap * 0.5, 9), wide * 0.94), (250, 248, 244))
+        between(curve(0, wide * 0.94), curve(min(gap * 0.45, 7), wide * 0.94), (250, 248, 244))
     between(upper, middle, darker(colour, 0.14))
     if gap <= 0.8:
         pen.stroke(middle, darker(colour, 0.5), 0.9)
