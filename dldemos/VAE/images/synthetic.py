@@ -131,6 +131,9 @@ def hair_colour(factors):
     return lighter(colour, 0.25 * shade) if shade > 0 else darker(colour, -0.3 * shade)
 
 
+CIRCLE = [(math.cos(a * math.pi / 12), math.sin(a * math.pi / 12)) for a in range(24)]
+
+
 class Pen:
     """Draws shapes in the face's own coordinates: pixels of the small picture, the middle of
     the face at (0, 0), tilted and shifted by the pose."""
@@ -165,9 +168,8 @@ class Pen:
             self.draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
 
     def oval(self, x, y, rx, ry, colour):
-        points = [(x + rx * math.cos(a * math.pi / 12), y + ry * math.sin(a * math.pi / 12))
-                  for a in range(24)]
-        self.draw.polygon(self.place(points), fill=colour)
+        self.draw.polygon(self.place([(x + rx * cos, y + ry * sin) for cos, sin in CIRCLE]),
+                          fill=colour)
 
 
 def spline_weights(t):
