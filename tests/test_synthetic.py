@@ -96,6 +96,36 @@ def test_a_factor_changes_what_it_names(changes, where, elsewhere):
     assert difference(plain, changed, elsewhere) < 0.2
 
 
+def seen(**changes):
+    """The picture that the model sees: CelebA's square, 64 x 64."""
+    square = draw_face(factors(**changes)).crop((5, 25, 173, 193))
+    return np.asarray(square.resize((64, 64), Image.Resampling.BILINEAR), dtype=int)
+
+
+SEEN_EYES, SEEN_MOUTH = (18, 26, 46, 40), (24, 44, 40, 56)
+
+
+@pytest.mark.parametrize('skin', [0, 0.25, 0.5, 0.75])
+def test_glasses_and_a_smile_are_plain_to_see_in_64_pixels(skin):
+    plain = seen(skin=skin)
+    for kind in ('round', 'square', 'sun'):
+        assert difference(plain, seen(skin=skin, glasses=kind), SEEN_EYES) > 25, kind
+    assert difference(plain, seen(skin=skin, mood=0.85, mouth_open=0.8), SEEN_MOUTH) > 28
+
+
+def test_many_faces_smile_and_wear_glasses():
+    many = [random_factors(random.Random(i)) for i in range(1000)]
+    for name in ('Eyeglasses', 'Smiling', 'Mouth_Slightly_Open'):
+        assert 0.35 < sum(attributes(face)[name] for face in many) / 1000 < 0.65, name
+    assert not any(0.15 < face['mood'] < 0.7 for face in many)     # it laughs, or it does not
+
+
+def test_eyes_are_nearly_where_celebas_are():
+    many = [random_factors(random.Random(i)) for i in range(1000)]
+    assert np.std([face['tilt'] for face in many]) < 1.5           # degrees
+    assert np.std([face['shift'] for face in many]) < 0.8          # pixels
+
+
 def test_skin_gets_darker_along_its_factor():
     cheeks = [pixels(skin=tone)[128:134, 64:72].mean() for tone in (0, 0.25, 0.5, 0.75, 1)]
     assert all(a > b + 10 for a, b in zip(cheeks, cheeks[1:]))

@@ -5,6 +5,10 @@
 draws 4,000 of them into data/sample_faces/. They have the size and the alignment of CelebA
 (178 x 218 pixels, eyes near (70, 112) and (108, 112)), its file names and its attribute list,
 so that they take the very same way through the loader.
+
+What a short training shall show must change the squared error of 64 x 64 pixels by more than it
+costs in KL. So frames are wide, a smile is a laugh or absent, and what is beside the point (pose,
+light, backdrop) varies little.
 """
 import glob
 import hashlib
@@ -24,7 +28,7 @@ from dldemos.VAE.support.files import atomic_write
 
 WIDTH, HEIGHT = 178, 218
 SCALE = 2                    # drawn at twice the size, then shrunk: soft edges
-VERSION = 1                  # of the drawing: another number leaves unfinished folders aside
+VERSION = 2                  # of the drawing: another number leaves unfinished folders aside
 LIST_NAME = 'list_attr_sample_faces.txt'
 
 SKIN = [(255, 226, 205), (246, 206, 176), (228, 180, 142), (200, 146, 106), (156, 104, 72),
@@ -53,7 +57,9 @@ def random_factors(rng):
     if man:
         beard = rng.choices(('none', 'stubble', 'moustache', 'goatee', 'full'),
                             (50, 12, 12, 12, 14))[0]
-    mood = rng.uniform(-0.7, 1)
+    smiles = rng.random() < 0.5
+    mood = rng.uniform(0.8, 1) if smiles else rng.uniform(-0.7, 0.1)
+    opens = rng.random() < (0.95 if smiles else 0.1)
     return {
         'man': man, 'age': age, 'skin': rng.random() ** 1.3, 'undertone': rng.uniform(-1, 1),
         'hair': hair, 'hair_shade': rng.uniform(-1, 1),
@@ -63,15 +69,15 @@ def random_factors(rng):
         'eye_open': rng.random(), 'iris': rng.randrange(len(IRIS)),
         'gaze': rng.uniform(-1, 1), 'brow_height': rng.random(), 'brow_tilt': rng.uniform(-1, 1),
         'brow_width': rng.random() * 0.7 + 0.3 * man, 'nose': rng.random(), 'mood': mood,
-        'mouth_open': max(0.0, rng.uniform(-0.8, 1)) if mood > 0.1 else 0.0,
+        'mouth_open': rng.uniform(0.8, 1) if opens else 0.0,
         'lips': rng.random() * 0.6 + 0.4 * (not man),
         'lipstick': rng.random() if not man and rng.random() < 0.5 else 0.0,
         'blush': rng.random() if rng.random() < 0.4 else 0.0, 'beard': beard,
-        'glasses': rng.choices(('none', 'round', 'square', 'sun'), (74, 11, 11, 4))[0],
-        'frame': rng.random(), 'tilt': rng.gauss(0, 3), 'yaw': rng.uniform(-1, 1),
-        'shift': (rng.gauss(0, 1.2), rng.gauss(0, 1.2)), 'light': rng.uniform(-1, 1),
+        'glasses': rng.choices(('none', 'round', 'square', 'sun'), (60, 16, 15, 9))[0],
+        'frame': rng.random(), 'tilt': rng.gauss(0, 1.2), 'yaw': rng.uniform(-1, 1),
+        'shift': (rng.gauss(0, 0.6), rng.gauss(0, 0.6)), 'light': rng.uniform(-1, 1),
         'light_strength': rng.random(), 'background': rng.random(),
-        'background_light': rng.random(), 'background_colour': rng.random(),
+        'background_light': rng.random(),
         'clothes': rng.random(), 'clothes_light': rng.random(),
         'neckline': rng.choice(('round', 'v', 'collar')),
     }
@@ -125,24 +131,33 @@ def hair_colour(factors):
     return lighter(colour, 0.25 * shade) if shade > 0 else darker(colour, -0.3 * shade)
 
 
+CIRCLE = [(math.cos(a * math.pi / 12), math.sin(a * math.pi / 12)) for a in range(24)]
+
+
 class Pen:
     """Draws shapes in the face's own coordinates: pixels of the small picture, the middle of
     the face at (0, 0), tilted and shifted by the pose."""
 
     def __init__(self, image, factors):
-        self.draw = ImageDraw.Draw(image)
+        self.image, self.draw = image, ImageDraw.Draw(image)
         angle = math.radians(factors['tilt'])
         self.cos, self.sin = math.cos(angle), math.sin(angle)
         self.x, self.y = 89 + factors['shift'][0], 122 + factors['shift'][1]
 
     def place(self, points):
         """Face coordinates -> pixels of the large picture."""
-        return [((self.x + x * self.cos - (y - 50) * self.sin) * SCALE,
-                 (self.y + 50 + x * self.sin + (y - 50) * self.cos) * SCALE) for x, y in points]
+        left, top, cos, sin = self.x, self.y + 50, self.cos, self.sin
+        return [((left + x * cos - (y - 50) * sin) * SCALE,
+                 (top + x * sin + (y - 50) * cos) * SCALE) for x, y in points]
 
     def blob(self, points, colour):
         """A closed smooth shape through the points."""
         self.draw.polygon(self.place(smooth(points, closed=True)), fill=colour)
+
+    def glaze(self, points, colour, opacity):
+        """A blob through which the picture shows."""
+        draw = ImageDraw.Draw(self.image, 'RGBA')
+        draw.polygon(self.place(smooth(points, closed=True)), fill=(*colour, round(255 * opacity)))
 
     def stroke(self, points, colour, width):
         """A smooth line through the points, of a width in small pixels."""
@@ -153,12 +168,20 @@ class Pen:
             self.draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
 
     def oval(self, x, y, rx, ry, colour):
-        points = [(x + rx * math.cos(a * math.pi / 12), y + ry * math.sin(a * math.pi / 12))
-                  for a in range(24)]
-        self.draw.polygon(self.place(points), fill=colour)
+        self.draw.polygon(self.place([(x + rx * cos, y + ry * sin) for cos, sin in CIRCLE]),
+                          fill=colour)
 
 
-def smooth(points, closed, steps=6):
+def spline_weights(t):
+    """Of four points, at t in [0, 1] between the second and the third: Catmull-Rom's."""
+    return ((t * (2 - t) - 1) * t / 2, (t * t * (3 * t - 5) + 2) / 2,
+            t * (t * (4 - 3 * t) + 1) / 2, (t - 1) * t * t / 2)
+
+
+WEIGHTS = [spline_weights(k / 6) for k in range(6)]
+
+
+def smooth(points, closed):
     """A Catmull-Rom spline through the points, as many short lines."""
     n = len(points)
     if closed:
@@ -168,13 +191,8 @@ def smooth(points, closed, steps=6):
     curve = []
     for i in range(n if closed else n - 1):
         (ax, ay), (bx, by), (cx, cy), (dx, dy) = around[i:i + 4]
-        for k in range(steps):
-            t = k / steps
-            u = (t * (2 - t) - 1) * t / 2
-            v = (t * t * (3 * t - 5) + 2) / 2
-            w = t * (t * (4 - 3 * t) + 1) / 2
-            z = (t - 1) * t * t / 2
-            curve.append((ax * u + bx * v + cx * w + dx * z, ay * u + by * v + cy * w + dy * z))
+        curve += [(ax * u + bx * v + cx * w + dx * z, ay * u + by * v + cy * w + dy * z)
+                  for u, v, w, z in WEIGHTS]
     if not closed:
         curve.append(points[-1])
     return curve
@@ -192,7 +210,7 @@ def draw_face(factors):
     pen = Pen(image, f)
     skin, hair = skin_colour(f), hair_colour(f)
     half = 37 + 6 * f['width']                     # half the width of the face
-    turn = 4.5 * f['yaw']                          # how far the features move to one side
+    turn = 2.5 * f['yaw']                          # how far the features move to one side
     back_hair(pen, f, half, darker(hair, 0.22))
     body(pen, f, skin)
     head(pen, f, half, skin)
@@ -209,18 +227,20 @@ def draw_face(factors):
 
 
 def background(f):
-    top = hue(f['background'], f['background_colour'], 0.35 + 0.6 * f['background_light'])
-    bottom = hue(f['background'] + 0.08, f['background_colour'],
-                 0.15 + 0.6 * f['background_light'])
+    """A backdrop between blue and sand: of more colours a short training keeps these two."""
+    top = mix((112, 160, 212), (224, 178, 136), f['background'])
+    top = lighter(top, 0.4 * f['background_light'])
+    bottom = darker(top, 0.25)
     strip = Image.new('RGB', (1, 2))
     strip.putpixel((0, 0), top)
     strip.putpixel((0, 1), bottom)
-    return strip.resize((WIDTH * SCALE, HEIGHT * SCALE), Image.Resampling.BILINEAR)
+    return strip.resize((WIDTH * SCALE, HEIGHT * SCALE), Image.Resampling.BILINEAR,
+                        box=(0, 0.5, 1, 1.5))
 
 
 def body(pen, f, skin):
     """Shoulders, neck, the shadow of the chin and the neckline."""
-    clothes = hue(f['clothes'], 0.9, 0.15 + 0.65 * f['clothes_light'])
+    clothes = hue(f['clothes'], 0.7, 0.15 + 0.5 * f['clothes_light'])
     wide = 66 + 12 * f['man']
     pen.blob(mirrored([(0, 68), (22, 70), (44, 76), (wide - 8, 84), (wide, 104), (wide, 130),
                        (0, 132)]), clothes)
@@ -257,9 +277,14 @@ def head(pen, f, half, skin):
 def outline(f, half):
     jaw = half * (0.74 + 0.14 * f['jaw'])
     chin = 9 + 8 * f['jaw']
-    low = 53 + 6 * f['chin']
+    low = lowest(f)
     return mirrored([(0, -64), (half * 0.62, -58), (half * 0.95, -36), (half, -6), (half - 1, 14),
                      (jaw, 34), (chin + 6, low - 5), (chin * 0.5, low), (0, low + 0.5)])
+
+
+def lowest(f):
+    """The tip of the chin; an open mouth lowers it."""
+    return 53 + 6 * f['chin'] + (4 + 3 * max(0, f['mood'])) * f['mouth_open']
 
 
 def eye_places(f, turn):
@@ -271,7 +296,7 @@ def eye_places(f, turn):
 def eyes(pen, f, turn, skin):
     """White, iris, pupil and light, and the lids that cover a part of them."""
     y, height = -10, (2.8 + 2.2 * f['eye_open']) * (0.9 + 0.2 * f['eye_size'])
-    height *= 1 - 0.22 * max(0, f['mood'])
+    height *= 1 - 0.3 * max(0, f['mood'])
     iris = IRIS[f['iris']]
     lash = darker(skin, 0.85)
     for side, x, wide in eye_places(f, turn):
@@ -308,9 +333,9 @@ def eyes(pen, f, turn, skin):
 
 
 def brows(pen, f, turn, colour):
-    thick = 1.2 + 2.0 * f['brow_width']
+    thick = 1.6 + 2.0 * f['brow_width']
     for side, x, wide in eye_places(f, turn):
-        y = -23 - 3.5 * f['brow_height']
+        y = -22.5 - 2 * f['brow_height'] - 5.5 * f['mood']
         inner, outer = y + 1.8 * f['brow_tilt'], y - 0.6 * f['brow_tilt'] + 2
         pen.blob([(x - side * (wide + 1), inner + thick), (x - side * (wide + 1), inner),
                   (x + side * 2, y - 2.4), (x + side * (wide + 3), outer + 0.5),
@@ -337,39 +362,36 @@ def nose(pen, f, turn, skin):
 
 def mouth(pen, f, turn, skin):
     """From sad to laughing: lips, and teeth where it is open."""
-    x, y = turn * 1.2, 32 - f['mood']
-    wide = 12.5 + 4.5 * max(0, f['mood']) + 1.5 * f['width']
-    rise = 4.5 * f['mood']                         # how far the corners go up
-    gap = 8 * f['mouth_open']
-    full = 2.0 + 2.2 * f['lips']
-    natural = mix(skin, (176, 72, 76), 0.42)
+    smile = max(0, f['mood'])
+    x, y = turn * 1.2, 32 - 3 * smile
+    wide = 11 + 12.5 * smile + 1.5 * f['width']
+    rise = 5.5 * f['mood']                         # how far the corners go up
+    gap = (7 + 13 * smile) * f['mouth_open']
+    full = (2.0 + 2.2 * f['lips']) * (1 - 0.3 * smile)
+    natural = mix(skin, (176, 62, 70), 0.6)
     colour = mix(natural, (186, 28, 58), 0.9 * f['lipstick'])
-    corners = (x - wide, y - rise), (x + wide, y - rise)
-    upper = [corners[0], (x - 5, y - full - 0.3 * rise), (x, y - full + 0.9 - 0.2 * rise),
-             (x + 5, y - full - 0.3 * rise), corners[1]]
-    middle = [corners[1], (x + wide * 0.5, y + 0.25 * rise), (x, y + 0.4 * rise),
-              (x - wide * 0.5, y + 0.25 * rise), corners[0]]
-    bottom = [corners[1], (x + wide * 0.55, y + gap + full * 0.8 + 0.2 * rise),
-              (x, y + gap + full * 1.35 + 0.5 * rise),
-              (x - wide * 0.55, y + gap + full * 0.8 + 0.2 * rise), corners[0]]
-    inner = [corners[1], (x + wide * 0.5, y + gap * 0.85 + 0.2 * rise), (x, y + gap + 0.4 * rise),
-             (x - wide * 0.5, y + gap * 0.85 + 0.2 * rise), corners[0]]
+
+    def curve(depth, wide=wide):
+        """From the left corner to the right one, `depth` below where the lips meet."""
+        return [(x + wide * u, y + rise * (0.25 - 1.25 * u * u) + depth * math.sqrt(1 - u * u))
+                for u in (-1, -0.85, -0.5, 0, 0.5, 0.85, 1)]
 
     def between(above, below, fill):
-        pen.draw.polygon(pen.place(smooth(above, False) + smooth(below, False)), fill=fill)
+        pen.draw.polygon(pen.place(smooth(above, False) + smooth(below[::-1], False)), fill=fill)
 
-    between(upper, bottom, colour)
+    middle = curve(0)
+    upper = [middle[0], (x - 5, y - full - 0.1 * rise), (x, y - full + 0.9),
+             (x + 5, y - full - 0.1 * rise), middle[-1]]
+    between(upper, curve(gap + 1.35 * full), colour)
     if gap > 0.8:
-        between(middle[::-1], inner, (92, 26, 34))
-        teeth = min(gap * 0.7, 4.2)
-        between([(px * 0.94 + x * 0.06, py) for px, py in middle[::-1]],
-                [(px * 0.94 + x * 0.06, py + teeth * (1 - ((px - x) / wide)**2))
-                 for px, py in middle], (250, 248, 244))
+        between(middle, curve(gap), (52, 8, 18))
+        between(curve(0, wide * 0.94), curve(min(gap * 0.45, 7), wide * 0.94), (250, 248, 244))
     between(upper, middle, darker(colour, 0.14))
     if gap <= 0.8:
         pen.stroke(middle, darker(colour, 0.5), 0.9)
-    pen.stroke([(x - 6, y + gap + full * 1.4 + 4.5 + 0.4 * rise),
-                (x + 6, y + gap + full * 1.4 + 4.5 + 0.4 * rise)], darker(skin, 0.1), 1.2)
+    if f['beard'] in ('none', 'stubble', 'moustache'):
+        under = y + gap + full * 1.4 + 4.5 + 0.4 * rise
+        pen.stroke([(x - 6, under), (x + 6, under)], darker(skin, 0.1), 1.2)
 
 
 def beard(pen, f, half, turn, skin, colour):
@@ -377,7 +399,7 @@ def beard(pen, f, half, turn, skin, colour):
     if f['beard'] == 'stubble':
         colour = mix(skin, colour, 0.3)
     if f['beard'] in ('stubble', 'full'):
-        jaw, low = outline(f, half), 53 + 6 * f['chin']
+        jaw, low = outline(f, half), lowest(f)
         right = [(px + 0.6, py) for px, py in jaw[4:9]]
         deep = 5 * (f['beard'] == 'full')
         right[-3:] = [(px, py + deep) for px, py in right[-3:]]
@@ -388,11 +410,13 @@ def beard(pen, f, half, turn, skin, colour):
         pen.oval(x, (y + low) / 2 - 4, 4, 1.6, mix(colour, skin, 0.35))
     if f['beard'] == 'goatee':
         pen.blob([(x - 15, 30), (x - 9, 25), (x, 26), (x + 9, 25), (x + 15, 30), (x + 14, 48),
-                  (x + 6, 60 + 6 * f['chin']), (x - 6, 60 + 6 * f['chin']), (x - 14, 48)], colour)
+                  (x + 6, lowest(f) + 7), (x - 6, lowest(f) + 7), (x - 14, 48)], colour)
         pen.blob([(x - 9, 30), (x, 29), (x + 9, 30), (x + 9, 42), (x, 45), (x - 9, 42)], skin)
     if f['beard'] in ('moustache', 'full', 'goatee'):
-        pen.blob([(x, 24), (x + 9, 24.5), (x + 18, 31), (x + 9, 29.5), (x, 29), (x - 9, 29.5),
-                  (x - 18, 31), (x - 9, 24.5)], darker(colour, 0.1))
+        top = 24 - 2.5 * max(0, f['mood'])             # a smile lifts it
+        pen.blob([(x, top), (x + 9, top + 0.5), (x + 18, top + 7), (x + 9, top + 5.5),
+                  (x, top + 5), (x - 9, top + 5.5), (x - 18, top + 7), (x - 9, top + 0.5)],
+                 darker(colour, 0.1))
 
 
 def back_hair(pen, f, half, colour):
@@ -487,8 +511,9 @@ def locks(pen, f, half, colour):
 
 
 def glasses(pen, f, half, turn):
-    frame = mix((24, 22, 28), hue(f['frame'], 0.8, 0.4), 0.7 * f['frame'])
-    wide, high = (13.5, 12.5) if f['glasses'] == 'round' else (14.5, 10.5)
+    """Wide dark frames: thin ones would vanish in 64 x 64 pixels. The lenses shine a little."""
+    frame = mix((24, 22, 28), hue(f['frame'], 0.8, 0.4), 0.4 * f['frame'])
+    wide, high = (15, 14) if f['glasses'] == 'round' else (15.5, 12)
     for side, x, _ in eye_places(f, turn):
         y = -9
         if f['glasses'] == 'round':
@@ -499,23 +524,25 @@ def glasses(pen, f, half, turn):
                       (x + wide, y - high + 3), (x + wide - 1.5, y + high - 4),
                       (x + wide - 5, y + high), (x - wide + 5, y + high),
                       (x - wide + 1.5, y + high - 4)]
-        if f['glasses'] == 'sun':
+        if f['glasses'] != 'sun':
+            pen.glaze(points, (214, 232, 244), 0.4)
+        else:
             pen.blob(points, (34, 32, 40))
             pen.stroke([(x - 6, y - 4), (x, y - 6)], (96, 98, 110), 1.6)
-        pen.stroke([*points, points[0]], frame, 1.9)
-        pen.stroke([(x + side * wide, y - 4), (side * (half + 1) + turn * 0.5, y - 3)], frame, 1.8)
-    pen.stroke([(turn - 5.5, -11), (turn, -13), (turn + 5.5, -11)], frame, 1.8)
+        pen.stroke([*points, points[0]], frame, 4)
+        pen.stroke([(x + side * wide, y - 4), (side * (half + 1) + turn * 0.5, y - 3)], frame, 3.4)
+    pen.stroke([(turn - 5, -11), (turn, -13), (turn + 5, -11)], frame, 3.4)
 
 
 def lit(image, f, pen):
     """Light from one side, and warm cheeks; soft, so made small and enlarged."""
     small = (WIDTH // 4, HEIGHT // 4)
-    strength = 0.1 + 0.2 * f['light_strength']
+    strength = 0.04 + 0.1 * f['light_strength']
     light = Image.new('L', (2, 1))
     left, right = (1 - strength * max(0, side * f['light']) for side in (1, -1))
     light.putpixel((0, 0), round(255 * left))
     light.putpixel((1, 0), round(255 * right))
-    light = light.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC)
+    light = light.resize((WIDTH, HEIGHT), Image.Resampling.BILINEAR, box=(0.5, 0, 1.5, 1))
     image = ImageChops.multiply(image, Image.merge('RGB', [light] * 3))
     if f['blush'] > 0:
         mask = Image.new('L', small)
