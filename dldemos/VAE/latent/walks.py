@@ -10,7 +10,7 @@ from dldemos.VAE.images.grids import framed, labelled_rows, save_animation, save
 from dldemos.VAE.latent.elbo import kl_per_dimension
 from dldemos.VAE.support.files import WORK_DIR
 
-N_COLOURS = 96                 # of the animation: more make a file of over a megabyte
+N_COLOURS = 80                 # of the animation: more make a file of over a megabyte
 
 
 @torch.no_grad()
