@@ -73,7 +73,7 @@ class Session:
                             f'--ckpt_path; --init {name} starts from them')
         if self.trains or 'ckpt_path' in self.given or Path(path).exists():
             return path
-        sizes = read_record(PRETRAINED)['settings']
+        sizes = read_record(PRETRAINED).get('settings', {})
         if any(getattr(self.settings, name) != value for name, value in model_sizes(sizes)):
             return path                            # which load_weights will miss
         print(f'nothing was trained here yet (no {path}): these are the pretrained weights, '
