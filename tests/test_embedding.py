@@ -58,6 +58,11 @@ def test_a_single_face_or_one_that_is_none_has_no_distance():
         assert precision_and_recall(faces, others) is None
 
 
+def test_faces_that_are_none_have_no_precision_on_either_side():
+    faces, none = torch.rand(9, 4), torch.full((9, 4), math.nan)
+    assert precision_and_recall(faces, none) is precision_and_recall(none, faces) is None
+
+
 def test_precision_and_recall():
     real = normal(600, [0.0, 0.0], torch.eye(2))
     like_them = normal(600, [0.0, 0.0], torch.eye(2), seed=1)

@@ -94,7 +94,8 @@ def precision_and_recall(real, drawn, k=NEIGHBOURS):
     Returns:
         (precision, recall); None where a set has no more than k, or has NaN.
     """
-    if min(len(real), len(drawn)) <= k or not drawn.isfinite().all():
+    if (min(len(real), len(drawn)) <= k
+            or not (real.isfinite().all() and drawn.isfinite().all())):
         return None
     return share_within(drawn, real, k), share_within(real, drawn, k)
 
