@@ -132,3 +132,12 @@ def test_it_is_the_same_where_numbers_are_of_double_precision(unread):
         torch.testing.assert_close(embed(images), expected)
     finally:
         torch.set_default_dtype(torch.float32)
+
+
+def test_reading_it_takes_no_random_numbers(unread):
+    """Or the first evaluation of a process would differ from the second."""
+    torch.manual_seed(0)
+    embed(torch.zeros(1, 3, 64, 64))
+    first = torch.rand(1)
+    torch.manual_seed(0)
+    assert torch.equal(torch.rand(1), first)

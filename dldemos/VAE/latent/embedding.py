@@ -51,7 +51,8 @@ def bundled_embedding():
     Raises:
         UserError: its file is missing or damaged.
     """
-    network = FaceEmbedding().float()          # whatever the default type of numbers is
+    with torch.random.fork_rng(devices=[]):    # who asks first has the same numbers afterwards
+        network = FaceEmbedding().float()      # whatever the default type of numbers is
     try:
         network.load_state_dict(torch.load(EMBEDDING, map_location='cpu', weights_only=True))
     except Exception as error:  # a damaged file can fail in any way
