@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from dldemos.VAE.latent import embedding
 from dldemos.VAE.latent.embedding import (
     EMBEDDING,
     N_FEATURES,
@@ -13,6 +14,7 @@ from dldemos.VAE.latent.embedding import (
     frechet_distance,
     precision_and_recall,
 )
+from dldemos.VAE.support.errors import UserError
 
 
 def normal(n, mean, scale, seed=0):
@@ -56,6 +58,11 @@ def test_a_single_face_or_one_that_is_none_has_no_distance():
         assert precision_and_recall(faces, others) is None
 
 
+def test_faces_that_are_none_have_no_precision_on_either_side():
+    faces, none = torch.rand(9, 4), torch.full((9, 4), math.nan)
+    assert precision_and_recall(faces, none) is precision_and_recall(none, faces) is None
+
+
 def test_precision_and_recall():
     real = normal(600, [0.0, 0.0], torch.eye(2))
     like_them = normal(600, [0.0, 0.0], torch.eye(2), seed=1)
@@ -95,3 +102,42 @@ def test_a_size_in_between_hardly_changes_it():
 def test_the_network_is_small():
     assert EMBEDDING.stat().st_size < 2_000_000
     assert bundled_embedding() is bundled_embedding()
+
+
+@pytest.fixture
+def unread():
+    """The network as if it was never asked for, before and after."""
+    bundled_embedding.cache_clear()
+    yield
+    bundled_embedding.cache_clear()
+
+
+@pytest.mark.parametrize('content', [None, b'', b'PK\x03\x04', EMBEDDING.read_bytes()[:9000],
+                                     EMBEDDING.with_name('pretrained.pth').read_bytes()])
+def test_a_network_that_is_damaged_is_refused_in_a_sentence(tmp_path, monkeypatch, unread, content):
+    path = tmp_path / 'embedding.pth'
+    if content is not None:
+        path.write_bytes(content)
+    monkeypatch.setattr(embedding, 'EMBEDDING', path)
+    with pytest.raises(UserError, match='embedding.pth is missing or damaged'):
+        embed(torch.zeros(1, 3, 64, 64))
+
+
+def test_it_is_the_same_where_numbers_are_of_double_precision(unread):
+    images = torch.rand(2, 3, 64, 64)
+    expected = embed(images)
+    bundled_embedding.cache_clear()
+    torch.set_default_dtype(torch.float64)
+    try:
+        torch.testing.assert_close(embed(images), expected)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_reading_it_takes_no_random_numbers(unread):
+    """Or the first evaluation of a process would differ from the second."""
+    torch.manual_seed(0)
+    embed(torch.zeros(1, 3, 64, 64))
+    first = torch.rand(1)
+    torch.manual_seed(0)
+    assert torch.equal(torch.rand(1), first)

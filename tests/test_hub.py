@@ -103,6 +103,14 @@ def test_weights_that_are_not_as_they_were_shipped_are_refused(copied):
         vae()
 
 
+@pytest.mark.parametrize('text', ['', '{}', '{"sha256": 3', '{"sha256": 3}', '[]'])
+def test_a_record_that_is_none_is_refused_in_a_sentence(copied, text):
+    (copied / 'pretrained.json').write_text(text)
+    for function in (vae, directions):
+        with pytest.raises(UserError, match='pretrained.json is no record of weights'):
+            function()
+
+
 def test_directions_have_a_vector_for_every_attribute(copied):
     found = directions()
     assert len(found) == 40 and {value.shape for value in found.values()} == {(128,)}

@@ -290,3 +290,19 @@ def test_a_running_variance_keeps_its_digits():
         running.add(some)
     torch.testing.assert_close(running.variance(), values.var(0), rtol=1e-9, atol=0)
     assert running.n_above(0.01) == 0 and running.n_above(1e-6) == 3
+
+
+@pytest.mark.parametrize('kl_weight', [0.00025, 'auto'])
+def test_what_is_written_is_json_though_the_weights_are_nan(here, kl_weight):
+    model = VAE(hiddens=(4, 8, 8, 8, 8), latent_dim=8)
+    with torch.no_grad():
+        model.mean_linear.bias.fill_(math.nan)
+    found = evaluate('cpu', model, [torch.rand(10, 3, 64, 64)], kl_weight,
+                     {'normal': lambda n: torch.zeros(n, 8)})
+    assert math.isnan(found['mse_mean'])
+
+    def refuse(word):
+        raise ValueError(word)
+
+    written = json.loads((here / 'work_dirs/evaluate.json').read_text(), parse_constant=refuse)
+    assert written['n_images'] == 10 and 'mse_mean' not in written

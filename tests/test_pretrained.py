@@ -14,6 +14,7 @@ from PIL import Image
 from torchvision.transforms.functional import pil_to_tensor
 
 from dldemos.VAE import main as program
+from dldemos.VAE import session
 from dldemos.VAE.model import VAE
 from dldemos.VAE.support.errors import UserError, exit_status
 from dldemos.VAE.support.settings import parse
@@ -117,6 +118,14 @@ def test_a_fresh_clone_draws_faces(here):
         assert Image.open(here / 'work_dirs' / name).width > 100
     faces = Image.open(here / 'work_dirs/generate.jpg').resize((1, 1)).getpixel((0, 0))
     assert faces[0] > faces[2] + 20                              # skin, not noise
+
+
+def test_they_draw_faces_without_their_record(here, tmp_path, monkeypatch):
+    copied = shutil.copytree(FOLDER, tmp_path / 'pretrained')
+    (copied / 'pretrained.json').unlink()
+    monkeypatch.setattr(session, 'PRETRAINED', str(copied / 'pretrained.pth'))
+    program.main(['generate', '--n_samples', '1'])
+    assert (here / 'work_dirs/generate.jpg').exists()
 
 
 @pytest.mark.parametrize('prior', ['gaussian', 'flow'])

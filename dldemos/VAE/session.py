@@ -73,7 +73,7 @@ class Session:
                             f'--ckpt_path; --init {name} starts from them')
         if self.trains or 'ckpt_path' in self.given or Path(path).exists():
             return path
-        sizes = read_record(PRETRAINED)['settings']
+        sizes = read_record(PRETRAINED).get('settings', {})
         if any(getattr(self.settings, name) != value for name, value in model_sizes(sizes)):
             return path                            # which load_weights will miss
         print(f'nothing was trained here yet (no {path}): these are the pretrained weights, '
@@ -249,12 +249,14 @@ class Session:
     def read_out(self):
         """A linear model that tells attributes from codes, fitted to training images.
 
-        Where none of the images was trained on, it is fitted to the first half of them, and judged
-        on the others. None: there are no attributes of these images, which a line says.
+        Where none of the images was trained on, or all of them were, it is fitted to the first half
+        of them, and judged on the others: those that it was fitted to it knows by heart. None:
+        there are no attributes of these images, which a line says.
         """
         training, of_judged = self.splits[0].indices, self.held_out.indices
-        half = 0 if len(training) else len(of_judged) // 2
-        of_known = (training or of_judged[:half])[::max(1, len(training) // MOST_FITTED)]
+        half = 0 if all(map(len, self.splits)) else len(of_judged) // 2
+        of_known = of_judged[:half] if half else training
+        of_known = of_known[::max(1, len(of_known) // MOST_FITTED)]
         names = [self.dataset.names[i] for i in (*of_known, *of_judged)]
         try:
             attributes = read_attributes(self.dataset.root, names)

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from dldemos.VAE.support.errors import UserError
+
 SIDE = 64                      # pixels of a side that the network looks at
 N_FEATURES, N_ATTRIBUTES = 64, 40
 EMBEDDING = Path(__file__).absolute().parents[1] / 'pretrained/embedding.pth'
@@ -44,9 +46,18 @@ class FaceEmbedding(nn.Module):
 
 @lru_cache(maxsize=1)
 def bundled_embedding():
-    """The network that comes with the package, in evaluation mode, on the CPU."""
-    network = FaceEmbedding()
-    network.load_state_dict(torch.load(EMBEDDING, map_location='cpu', weights_only=True))
+    """The network that comes with the package, in evaluation mode, on the CPU.
+
+    Raises:
+        UserError: its file is missing or damaged.
+    """
+    with torch.random.fork_rng(devices=[]):    # who asks first has the same numbers afterwards
+        network = FaceEmbedding().float()      # whatever the default type of numbers is
+    try:
+        network.load_state_dict(torch.load(EMBEDDING, map_location='cpu', weights_only=True))
+    except Exception as error:  # a damaged file can fail in any way
+        raise UserError(f'{EMBEDDING} is missing or damaged ({type(error).__name__}): get the '
+                        f'whole repository again') from error
     return network.eval().requires_grad_(False)
 
 
@@ -84,7 +95,8 @@ def precision_and_recall(real, drawn, k=NEIGHBOURS):
     Returns:
         (precision, recall); None where a set has no more than k, or has NaN.
     """
-    if min(len(real), len(drawn)) <= k or not drawn.isfinite().all():
+    if (min(len(real), len(drawn)) <= k
+            or not (real.isfinite().all() and drawn.isfinite().all())):
         return None
     return share_within(drawn, real, k), share_within(real, drawn, k)
 

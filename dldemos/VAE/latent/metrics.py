@@ -86,7 +86,9 @@ def evaluate(device, model, dataloader, kl_weight, draw_codes, work_dir=WORK_DIR
     if attributes:
         metrics['attributes'] = attributes
     with atomic_write(Path(work_dir) / 'evaluate.json', 'w') as file:
-        file.write(json.dumps(metrics, indent=2) + '\n')
+        finite = {name: value for name, value in metrics.items()
+                  if not isinstance(value, float) or math.isfinite(value)}
+        file.write(json.dumps(finite, indent=2) + '\n')        # NaN is no JSON
     return metrics
 
 

@@ -107,7 +107,7 @@ def slerp(a, b, n_steps):
     t = torch.linspace(0, 1, n_steps, device=a.device).unsqueeze(1)
     cosine = torch.dot(a, b) / (a.norm() * b.norm())
     angle = torch.acos(cosine.clamp(-1, 1))
-    if angle.sin() < 1e-4:                       # the same direction, or the opposite one
+    if not angle.sin() >= 1e-4:      # the same direction, the opposite one, or a code of length 0
         return lerp(a, b, n_steps)
     return (torch.sin((1 - t) * angle) * a + torch.sin(t * angle) * b) / torch.sin(angle)
 

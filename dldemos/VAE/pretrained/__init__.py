@@ -52,7 +52,12 @@ def checked_file(name, ending='.pth'):
     for needed in (path, record):
         if not needed.is_file():
             raise UserError(f'{needed} is missing: get the whole repository again')
-    if json.loads(record.read_text(encoding='utf-8'))['sha256'].get(path.name) != sha256(path):
+    try:
+        as_shipped = json.loads(record.read_text(encoding='utf-8'))['sha256'].get(path.name)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f'{record} is no record of weights: get the whole repository '
+                        f'again') from error
+    if as_shipped != sha256(path):
         raise UserError(f'{path} has not the SHA-256 that {record.name} says, and was not loaded: '
                         f'get the whole repository again')
     return str(path)
