@@ -22,6 +22,9 @@ import torchvision
 REPOSITORY = Path(__file__).absolute().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 from dldemos.VAE.images.described import describe  # noqa: E402
+from dldemos.VAE.latent.attributes import kept_directions, read_attributes  # noqa: E402
+from dldemos.VAE.latent.codes import encode_all  # noqa: E402
+from dldemos.VAE.latent.priors import PRIORS, fitted_prior  # noqa: E402
 from dldemos.VAE.load_celebA import CelebADataset, batches, split  # noqa: E402
 from dldemos.VAE.model import VAE  # noqa: E402
 from dldemos.VAE.support.files import atomic_write, beside_weights  # noqa: E402
@@ -43,12 +46,21 @@ def run(*arguments):
                    env={**os.environ, 'PYTHONPATH': str(REPOSITORY)})
 
 
+def fit(bundled, model, training):
+    """Fit priors and directions to the codes of the training split, beside the weights."""
+    dataset = training.dataset
+    names = [dataset.names[i] for i in training.indices]
+    codes = encode_all(model, torch.device('cpu'), batches(training, 64, shuffle=False))
+    torch.manual_seed(0)
+    for prior in PRIORS[1:]:
+        fitted_prior(prior, bundled, None, lambda: codes)
+    kept_directions(bundled, None, lambda: (codes[0], read_attributes(dataset.root, names)))
+
+
 def measured(name, root):
-    """What `evaluate` gives for bundled weights; their priors and directions are fitted on the
-    way, and kept beside them."""
+    """What `evaluate` gives for bundled weights."""
     with tempfile.TemporaryDirectory() as folder:
-        run('evaluate', 'attributes', '--ckpt_path', name, '--data_root', root, '--work_dir',
-            folder)
+        run('evaluate', '--ckpt_path', name, '--data_root', root, '--work_dir', folder)
         return json.loads((Path(folder) / 'evaluate.json').read_text())
 
 
@@ -106,6 +118,7 @@ def main():
         'sha256': {Path(bundled).name: sha256(bundled)},
     }
     write(beside_weights(bundled, '.json'), about)              # by which evaluate knows them
+    fit(bundled, model, training)
     about['metrics'] = measured(args.name, args.root)
     about['sha256'] |= {path.name: sha256(path) for path in (
         beside_weights(bundled, '.prior.pth'), beside_weights(bundled, '.directions.pth'))}

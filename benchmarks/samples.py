@@ -39,7 +39,7 @@ def evaluations(root, options, seed):
             run('train')
         found = {}
         for temperature in TEMPERATURES:
-            run('evaluate', '--temperature', str(temperature))
+            run('evaluate', '--temperature', str(temperature), '--kl_weight', '0.00025')
             found[temperature] = json.loads((Path(folder) / 'work_dirs/evaluate.json').read_text())
     return found
 

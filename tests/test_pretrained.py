@@ -18,6 +18,7 @@ from dldemos.VAE import session
 from dldemos.VAE.model import VAE
 from dldemos.VAE.support.errors import UserError, exit_status
 from dldemos.VAE.support.settings import parse
+from dldemos.VAE.training import checkpoint
 from dldemos.VAE.training.checkpoint import (
     BUNDLED,
     PRETRAINED,
@@ -251,3 +252,36 @@ def test_an_installed_package_has_them(here):
     assert done.returncode == 0, done.stderr
     assert 'pretrained weights' in done.stdout
     assert (here / 'elsewhere/work_dirs/generate.jpg').exists()
+
+
+def test_a_copy_of_them_is_known_for_what_it_is(here, capsys):
+    """With its priors and directions: nothing is drawn, trained or fitted for it."""
+    shutil.copy(weights_file('sharp'), 'my.pth')
+    program.main(['generate', 'attributes', '--ckpt_path', 'my.pth', '--prior', 'flow'])
+    output = capsys.readouterr().out
+    assert 'weights: sharp, trained' in output and 'fitting' not in output
+    assert not (here / 'data').exists()
+    assert sorted(path.name for path in here.glob('my*')) == ['my.pth']
+
+
+@pytest.mark.parametrize('ending, options', [
+    ('.directions.pth', ['attributes']), ('.prior.pth', ['generate', '--prior', 'gaussian'])])
+def test_nothing_is_fitted_for_them_in_place_of_what_came(here, images, monkeypatch, ending,
+                                                          options):
+    folder = here / 'pretrained'
+    shutil.copytree(FOLDER, folder)
+    monkeypatch.setattr(checkpoint, 'BUNDLED_FOLDER', folder)
+    (folder / f'sharp{ending}').write_bytes(b'')
+    for more in ([], ['--data_root', str(images)]):
+        with pytest.raises(UserError, match=f'sharp{ending} is missing or damaged.*whole repo'):
+            program.main([*options, '--ckpt_path', 'sharp', *more])
+    assert (folder / f'sharp{ending}').read_bytes() == b''
+
+
+def test_their_loss_is_that_of_their_own_kl_weight(here, images):
+    named_as_celeba(images, 7201)
+    for options, weight in (([], 0.00003), (['--kl_weight', '0.00025'], 0.00025)):
+        program.main(['evaluate', '--ckpt_path', 'sharp', '--data_root', str(images), *options])
+        metrics = json.loads((here / 'work_dirs/evaluate.json').read_text())
+        assert metrics['kl_weight'] == weight
+        assert metrics['loss'] == pytest.approx(metrics['mse_sampled'] + weight * metrics['kl'])

@@ -20,16 +20,18 @@ from dldemos.VAE.images.lists import NoList
 from dldemos.VAE.images.saved import check_folder
 from dldemos.VAE.latent.attributes import kept_directions, read_attributes
 from dldemos.VAE.latent.codes import encode_all
+from dldemos.VAE.latent.kept import read_kept
 from dldemos.VAE.latent.priors import PRIORS, fitted_prior, sample_codes
 from dldemos.VAE.latent.read_out import ReadOut
 from dldemos.VAE.load_celebA import CelebADataset, batches, find_celeba, find_images, split
 from dldemos.VAE.model import VAE
 from dldemos.VAE.support.errors import UserError
-from dldemos.VAE.support.files import printable
+from dldemos.VAE.support.files import beside_weights, printable
 from dldemos.VAE.training import processes
 from dldemos.VAE.training.checkpoint import (
     MODEL_SETTINGS,
     PRETRAINED,
+    bundled_original,
     is_bundled,
     load_weights,
     read_record,
@@ -66,7 +68,8 @@ class Session:
 
     def find_weights(self):
         """The file of the weights: that of ckpt_path, or the bundled ones in its place."""
-        path = weights_file(self.settings.ckpt_path)
+        path = self.settings.ckpt_path
+        path = weights_file(path) if self.trains else bundled_original(weights_file(path))
         if self.trains and is_bundled(path):
             name = Path(path).stem
             raise UserError(f'training would overwrite the bundled weights {name}: give another '
@@ -227,6 +230,12 @@ class Session:
         return batches(self.splits[1], 64, shuffle=False) if len(self.splits[1]) else None
 
     @property
+    def kl_weight(self):
+        """That of the loss to evaluate: the one asked for, else that of the weights' training."""
+        trained_at = self.record.get('settings', {}).get('kl_weight', self.settings.kl_weight)
+        return self.settings.kl_weight if 'kl_weight' in self.given else trained_at
+
+    @property
     def evaluated_batches(self):
         """The images to evaluate on, in order."""
         return batches(self.held_out, 64, shuffle=False)
@@ -282,10 +291,24 @@ class Session:
     def codes(self, prior, n):
         """n random codes (n, latent_dim) of a prior, the same for the same seed."""
         torch.manual_seed(self.settings.seed)
-        fitted = None if prior == 'normal' else fitted_prior(
-            prior, self.weights, self.training_fingerprint(), self.encode_training_images)
+        fitted = None if prior == 'normal' else self.fitted_prior(prior)
         torch.manual_seed(self.settings.seed)      # the same codes, fitted just now or before
         return sample_codes(prior, fitted, n, self.model.latent_dim, self.settings.temperature)
+
+    def fitted_prior(self, prior):
+        """What was fitted to the codes of the training images, which are looked at if they must."""
+        self.check_kept(prior, '.prior.pth', 'prior')
+        images = self
+        if not self.has_training_images() and Path(self.own_root).exists():
+            images = self.as_trained()
+        return fitted_prior(prior, self.weights, images.training_fingerprint(),
+                            images.encode_training_images)
+
+    def check_kept(self, name, ending, what):
+        """UserError where bundled weights lack what came with them: nothing is fitted to theirs."""
+        if is_bundled(self.weights) and name not in read_kept(self.weights, ending, what):
+            raise UserError(f'{beside_weights(self.weights, ending)} is missing or damaged, which '
+                            f'came with the weights: get the whole repository again')
 
     @property
     def random_codes(self):
@@ -308,6 +331,7 @@ class Session:
         Raises:
             NoList: there are none, and no list says which training image has what.
         """
+        self.check_kept('directions', '.directions.pth', 'directions')
         images = self if self.has_training_images() else self.as_trained()
         try:
             return kept_directions(self.weights, images.training_fingerprint(),

@@ -92,7 +92,7 @@ def attributes(factors):
         f['hair'] == 'blond' and not bald, f['hair'] == 'brown' and not bald,
         f['brow_width'] > 0.8, f['glasses'] != 'none', f['beard'] == 'goatee',
         f['hair'] == 'grey' and not bald, f['man'], f['mouth_open'] > 0.15,
-        f['beard'] in ('moustache', 'full'), f['eye_open'] < 0.25, f['beard'] == 'none',
+        f['beard'] in ('moustache', 'full', 'goatee'), f['eye_open'] < 0.25, f['beard'] == 'none',
         f['skin'] < 0.2, f['blush'] > 0.4, f['mood'] > 0.25,
         f['cut'] in ('wavy', 'curly'), f['lipstick'] > 0.3, f['age'] < 0.6)))
 
@@ -578,7 +578,7 @@ def draw_sample_faces(folder='data/sample_faces', n_faces=4000, seed=0):
     try:
         for name, f in tqdm(list(zip(names, factors)), unit='face', disable=None, leave=False,
                             desc='drawing synthetic faces once'):
-            if not (unfinished / name).exists():
+            if not is_whole(unfinished / name):
                 part = unfinished / f'{name}.{unique}.tmp'
                 draw_face(f).save(part, 'JPEG', quality=92)
                 part.replace(unfinished / name)
@@ -594,6 +594,11 @@ def draw_sample_faces(folder='data/sample_faces', n_faces=4000, seed=0):
             raise
         shutil.rmtree(unfinished, ignore_errors=True)   # another process was the first to end
     return folder
+
+
+def is_whole(path):
+    """Whether a face was drawn already; a power cut can leave an empty file."""
+    return path.exists() and path.stat().st_size > 0
 
 
 def unfinished_folder(folder, seed=0):

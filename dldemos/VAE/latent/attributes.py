@@ -156,8 +156,9 @@ def attribute_directions(mean, attributes, held_fixed=HELD_FIXED, least=20):
     enough = [name for name, has in attributes.items()
               if has.sum() >= least and (~has).sum() >= least]
     if not enough:
-        raise UserError(f'no attribute is known of at least {least} images, and not of {least} '
-                        f'others: take more images')
+        raise UserError(f'there are too few images to learn from what an attribute changes: at '
+                        f'least {least} must have it, and {least} lack it. Take more images, or '
+                        f'bundled weights: --ckpt_path sharp')
     table = torch.stack([attributes[name] for name in enough], dim=1).double()
     table, codes = table - table.mean(0), (mean - mean.mean(0)).double()
     among, with_codes = table.T @ table, table.T @ codes           # the normal equations

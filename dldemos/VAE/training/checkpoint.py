@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 
 from dldemos.VAE.support.errors import UserError
 from dldemos.VAE.support.files import WORK_DIR, atomic_write, beside_weights, printable, sha256
+from dldemos.VAE.support.settings import similar
 from dldemos.VAE.training import processes
 from dldemos.VAE.training.random_state import random_state, set_random_state
 
@@ -28,6 +29,16 @@ MODEL_SETTINGS = ('hiddens', 'latent_dim', 'image_size')
 def weights_file(name):
     """The file of weights that a name means: one of BUNDLED, or a path."""
     return str(BUNDLED_FOLDER / f'{name}.pth') if name in BUNDLED else name
+
+
+def bundled_original(path):
+    """The bundled file that a file of weights is a copy of, or its own path."""
+    for original in map(weights_file, BUNDLED):
+        if (Path(path).is_file() and Path(original).is_file()
+                and Path(path).stat().st_size == Path(original).stat().st_size
+                and sha256(path) == sha256(original)):
+            return original
+    return path
 
 
 def is_bundled(path):
@@ -57,10 +68,11 @@ def load_weights(path, model):
             tensors (nothing of it is run), or it is of a model of other sizes.
     """
     if not Path(path).is_file():
-        raise UserError(f'there are no weights at {path}: make them with '
+        raise UserError(f'there are no weights at {path}{similar(path, BUNDLED)}: make them with '
                         f'`python -m dldemos.VAE.main train`, or take bundled ones with '
                         f'--ckpt_path pretrained or sharp')
-    weights = load_safely(path, 'a file of weights alone', 'remove it and train again')
+    weights = load_safely(path, 'a file of weights alone', 'get the whole repository again'
+                          if is_bundled(path) else 'remove it and train again')
     expected = model.state_dict()
     if not isinstance(weights, dict) or weights.keys() != expected.keys():
         raise UserError(f'{path} does not hold the weights of this VAE: choose another file '
