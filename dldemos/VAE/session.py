@@ -19,7 +19,7 @@ from dldemos.VAE.images.described import (
 from dldemos.VAE.images.lists import NoList
 from dldemos.VAE.images.saved import check_folder
 from dldemos.VAE.latent.attributes import kept_directions, read_attributes
-from dldemos.VAE.latent.codes import encode_all
+from dldemos.VAE.latent.codes import encode_all, read_codes
 from dldemos.VAE.latent.priors import PRIORS, fitted_prior, sample_codes
 from dldemos.VAE.latent.read_out import ReadOut
 from dldemos.VAE.load_celebA import CelebADataset, batches, find_celeba, find_images, split
@@ -33,6 +33,7 @@ from dldemos.VAE.training.checkpoint import (
     is_bundled,
     load_weights,
     read_record,
+    sha256,
     weights_file,
 )
 from dldemos.VAE.training.log import ENOUGH_STEPS
@@ -286,9 +287,21 @@ class Session:
         return sample_codes(prior, fitted, n, self.model.latent_dim, self.settings.temperature)
 
     @property
-    def random_codes(self):
-        """The codes that generate decodes."""
-        return self.draw(self.settings.n_samples)
+    def drawn_codes(self):
+        """The codes that generate decodes: random ones, or those of the file `code`."""
+        if self.settings.code is None:
+            return self.draw(self.settings.n_samples)
+        return read_codes(self.settings.code, self.model.latent_dim, self.weights_hash)
+
+    @property
+    def drawn_from(self):
+        """Where they come from: the name of a prior, or 'code'."""
+        return self.settings.prior if self.settings.code is None else 'code'
+
+    @property
+    def weights_hash(self):
+        """The SHA-256 of the weights in use."""
+        return sha256(self.weights)
 
     def draw(self, n):
         """n random codes (n, latent_dim) of the prior of the settings."""
@@ -313,6 +326,20 @@ class Session:
         except NoList as error:
             raise NoList(f'{error}; or take bundled weights, whose directions need no list: '
                          f'--ckpt_path sharp') from error
+
+    @property
+    def about(self):
+        """What the page of explore says of the weights, and the directions it has sliders for."""
+        record = read_record(self.weights) if self.trains else self.record
+        images = record.get('trained_on', {})
+        try:
+            directions = self.directions
+        except UserError as error:
+            print(printable(f'the page has no sliders of attributes: {error}'))
+            directions = {}
+        return {'name': Path(self.weights).stem, 'weights': self.weights_hash[:12],
+                'n_images': images.get('n_images'), 'synthetic': images.get('synthetic', False),
+                'directions': directions}
 
     def codes_and_attributes(self):
         """Mean codes (N, latent_dim) of the training images, and {attribute: bool tensor (N,)}."""
