@@ -148,7 +148,7 @@ class Knob {
     this.input = stack.appendChild(element('input', {
       type: 'range', id: key, min: -reach, max: reach, step: 0.05}));
     this.input.addEventListener('input', () => this.move(+this.input.value));
-    this.strip.addEventListener('pointerdown', event => {
+    this.strip.addEventListener('click', event => {
       this.move(this.reach * (2 * event.offsetX / this.strip.clientWidth - 1));
       this.input.focus();
     });
@@ -323,7 +323,13 @@ async function openFile(file) {
   for (const id of ['size', 'turn']) $(id).disabled = false;
   openTab('photo', false);
   tell(null);
+  showPhoto();
   placed();
+}
+
+function showPhoto() {
+  $('choose').textContent = photo.picture ? words.chooseAnother : words.choose;
+  $('eyes').textContent = photo.picture ? words.eyes : words.eyesFirst;
 }
 
 function openCode(text, file) {
@@ -390,9 +396,13 @@ function stopSampling() {
 
 let gridCodes = [];
 
+// Of N(0, I), or as far from the mean face as the reader set it.
+function randomCode() {
+  return vae.sampleCode(+$('temperature').value);
+}
+
 function newGrid() {
-  const temperature = +$('temperature').value;
-  gridCodes = Array.from({length: 16}, () => vae.sampleCode(temperature));
+  gridCodes = Array.from({length: 16}, randomCode);
   for (const place of ['grid', 'palette']) {
     gridCodes.forEach((one, i) => {
       const button = $(place).children[i];
@@ -507,6 +517,7 @@ function speak(language) {
   for (const place of document.querySelectorAll('[data-label]')) {
     place.setAttribute('aria-label', filled(words[place.dataset.label]));
   }
+  showPhoto();
   if (N === 2) $('tab-map').textContent = words.tabPlane;
   $('language').textContent = words.other;
   $('language').lang = language === 'zh' ? 'en' : 'zh-CN';
@@ -541,7 +552,7 @@ function openTab(name, focus = true) {
 
 function listen() {
   const click = (id, action) => $(id).addEventListener('click', action);
-  click('random', () => setCode(vae.sampleCode(), 'Random'));
+  click('random', () => setCode(randomCode(), 'Random'));
   click('mean', () => setCode(new Float32Array(N), 'Mean'));
   click('undo', undo);
   click('language', () => speak(words === WORDS.en ? 'zh' : 'en'));
@@ -565,7 +576,7 @@ function listen() {
   for (const end of ['a', 'b']) {
     click(`end-${end}`, () => { activate(end); walk(end === 'a' ? 0 : 1); });
     const use = its => { setEnd(end, its); walk(end === 'a' ? 0 : 1); };
-    click(`${end}-random`, () => use(vae.sampleCode()));
+    click(`${end}-random`, () => use(randomCode()));
     click(`${end}-shown`, () => use(code()));
     click(`${end}-photo`, () => photo.picture ? use(vae.encode(photo.image(SIDE)).mean)
                                               : openTab('photo'));
@@ -677,7 +688,7 @@ function start() {
   listen();
   photo.show();
 
-  state.base = vae.sampleCode(0.8);            // a usual face first
+  state.base = vae.sampleCode(0.6);            // a usual face first
   const found = fromAddress(location.hash);
   if (found) useCode(found, 'Link');
   past = [];
