@@ -121,8 +121,11 @@ function work() {
   if (working) setTimeout(work);
 }
 
-function drawLater(name, canvas, codeOf, x = 0) {
-  later(name, () => drawImage(canvas, vae.decode(codeOf()), SIDE, x));
+function drawLater(name, canvases, codeOf, x = 0) {
+  later(name, () => {
+    const image = vae.decode(codeOf());
+    canvases.forEach(canvas => drawImage(canvas, image, SIDE, x));
+  });
 }
 
 // ---- Sliders ----
@@ -177,7 +180,7 @@ class Knob {
     const shown = code();
     for (let i = 0; i < TILES; i++) {
       const value = this.reach * ((2 * i + 1) / TILES - 1);
-      drawLater(`${this.key} ${i}`, this.strip, () => this.at(shown, value), i * this.strip.height);
+      drawLater(`${this.key} ${i}`, [this.strip], () => this.at(shown, value), i * this.strip.height);
     }
   }
 }
@@ -233,9 +236,9 @@ function demonstrate(knob) {
                      : from);
     changed();
     if (t < 1) requestAnimationFrame(step);
+    else knob.place.classList.remove('demonstrated');
   };
   knob.place.classList.add('demonstrated');
-  setTimeout(() => knob.place.classList.remove('demonstrated'), 3000);
   requestAnimationFrame(step);
 }
 
@@ -246,7 +249,7 @@ let active = 'a', playing = null;
 
 function setEnd(end, its) {
   ends[end] = Float32Array.from(its);
-  drawLater(`end ${end}`, $(`end-${end}`).querySelector('canvas'), () => ends[end]);
+  drawLater(`end ${end}`, [$(`end-${end}`).querySelector('canvas')], () => ends[end]);
   renewWay();
 }
 
@@ -262,7 +265,7 @@ function between(t) {
 function renewWay() {
   const strip = $('way-strip'), n = strip.width / strip.height;
   for (let i = 0; i < n; i++) {
-    drawLater(`way ${i}`, strip, () => between((i + 0.5) / n), i * strip.height);
+    drawLater(`way ${i}`, [strip], () => between((i + 0.5) / n), i * strip.height);
   }
 }
 
@@ -403,13 +406,11 @@ function randomCode() {
 
 function newGrid() {
   gridCodes = Array.from({length: 16}, randomCode);
-  for (const place of ['grid', 'palette']) {
-    gridCodes.forEach((one, i) => {
-      const button = $(place).children[i];
-      button.setAttribute('aria-pressed', 'false');
-      drawLater(`${place} ${i}`, button.firstChild, () => one);
-    });
-  }
+  gridCodes.forEach((one, i) => {
+    const buttons = [$('grid').children[i], $('palette').children[i]];
+    buttons[0].setAttribute('aria-pressed', 'false');
+    drawLater(`grid ${i}`, buttons.map(button => button.firstChild), () => one);
+  });
 }
 
 function makeGrid(place, pick) {
