@@ -5,6 +5,7 @@ import json
 import shutil
 import time
 from contextlib import contextmanager
+from functools import cache
 
 import numpy
 import pytest
@@ -15,11 +16,11 @@ from torch.nn.functional import cosine_similarity
 from torchvision.transforms.functional import pil_to_tensor
 
 from dldemos.VAE import main as program
+from dldemos.VAE import pretrained
 from dldemos.VAE.latent.page import by_information, page
 from dldemos.VAE.latent.walks import lerp, slerp
 from dldemos.VAE.load_celebA import CelebADataset
 from dldemos.VAE.model import VAE
-from dldemos.VAE.pretrained import directions, vae
 
 playwright = pytest.importorskip('playwright.sync_api', reason='needs playwright')
 CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser',
@@ -28,6 +29,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason='needs Chromium')
 ARGUMENTS = ['--no-sandbox', '--no-first-run', '--disable-background-networking',
              '--disable-component-update', '--disable-sync']
 WEIGHTS = '6fdd17a8eb2a'
+vae, directions = cache(pretrained.vae), cache(pretrained.directions)
 
 
 @pytest.fixture(scope='module')
@@ -599,7 +601,7 @@ def test_a_link_is_copied(opened):
 
 
 @pytest.mark.parametrize('hash, said', [
-    ('#abcdef.gICA', 'That code has 3 numbers, and a face here has 128'),
+    ('#abcdef.gICA', 'another length, 3 and not 128'),
     (f'#abcdef.{"gICA" * 42}gIA', 'made with other weights'),
     ('#anything', ''), ('#.', ''), ('#6fdd17.====', ''), ('#6fdd17.A', '')])
 def test_an_address_of_another_model_is_told_so(opened, hash, said):

@@ -97,14 +97,14 @@ function settled() {
   knobs.forEach(knob => knob.renew());
 }
 
-// Work of a few milliseconds each, done between frames; a newer task of the same name takes the
-// place of an older one.
+// Work of a few milliseconds each, done between frames: first what draws on a canvas in sight. A
+// newer task of the same name takes the place of an older one.
 const tasks = new Map();
 let working = false;
 
-function later(name, task) {
+function later(name, canvas, draw) {
   tasks.delete(name);
-  tasks.set(name, task);
+  tasks.set(name, {canvas, draw});
   if (!working) setTimeout(work);
   working = true;
 }
@@ -114,15 +114,16 @@ function work() {
     setTimeout(work, 50);
     return;
   }
-  const [name, task] = tasks.entries().next().value;
+  const [name, task] = [...tasks].find(([, {canvas}]) => canvas.offsetParent) || [...tasks][0];
   tasks.delete(name);
-  task();
+  task.draw();
   working = tasks.size > 0;
   if (working) setTimeout(work);
 }
 
 function drawLater(name, canvases, codeOf, x = 0) {
-  later(name, () => {
+  const inSight = canvases.find(canvas => canvas.offsetParent) || canvases[0];
+  later(name, inSight, () => {
     const image = vae.decode(codeOf());
     canvases.forEach(canvas => drawImage(canvas, image, SIDE, x));
   });
@@ -255,7 +256,7 @@ function setEnd(end, its) {
 
 function activate(end) {
   active = end;
-  for (const name of ['a', 'b']) $(`end-${name}`).setAttribute('aria-checked', name === end);
+  for (const name of ['a', 'b']) $(`end-${name}`).setAttribute('aria-pressed', name === end);
 }
 
 function between(t) {
@@ -332,6 +333,7 @@ async function openFile(file) {
 
 function showPhoto() {
   $('choose').textContent = photo.picture ? words.chooseAnother : words.choose;
+  $('drop').classList.toggle('empty', !photo.picture);
   $('eyes').textContent = photo.picture ? words.eyes : words.eyesFirst;
 }
 
@@ -447,7 +449,7 @@ function makePlane() {
   const cells = Array.from({length: n * n}, (_, i) => [i % n, Math.floor(i / n)]);
   const far = ([x, y]) => Math.hypot(x - (n - 1) / 2, y - (n - 1) / 2);
   for (const [x, y] of cells.sort((a, b) => far(a) - far(b))) {
-    later(`plane ${x} ${y}`, () => plane.getContext('2d').drawImage(
+    later(`plane ${x} ${y}`, plane, () => plane.getContext('2d').drawImage(
       asCanvas(vae.decode(Float32Array.of(6 * (x + 0.5) / n - 3, 3 - 6 * (y + 0.5) / n)), SIDE),
       x * tile, y * tile, tile, tile));
   }
@@ -495,7 +497,8 @@ function tell(word, values = {}) {
 }
 
 function filled(text, values = {}) {
-  return text.replace(/\{(\w+)\}/g, (whole, name) => ({n: N, ...values})[name] ?? whole);
+  const all = {n: N, numbers: N === 1 ? words.one : words.many.replace('{n}', N), ...values};
+  return text.replace(/\{(\w+)\}/g, (whole, name) => all[name] ?? whole);
 }
 
 async function copyLink() {
@@ -668,6 +671,22 @@ function listenToPhoto() {
   });
 }
 
+// For the first impression: of some usual random faces that whose middle has the most edges.
+function clearestOf(n) {
+  const codes = Array.from({length: n}, () => vae.sampleCode(0.7));
+  const edges = codes.map(one => {
+    const image = vae.decode(one), from = Math.floor(SIDE / 4), to = SIDE - from;
+    let sum = 0;
+    for (let y = from; y < to; y++) {
+      for (let at = 3 * (y * SIDE + from); at < 3 * (y * SIDE + to - 1); at++) {
+        sum += Math.abs(image[at + 3] - image[at]);
+      }
+    }
+    return sum;
+  });
+  return codes[edges.indexOf(Math.max(...edges))];
+}
+
 function start() {
   directions.forEach((_, k) => new DirectionKnob($('directions'), k));
   $('named').hidden = !directions.length;
@@ -681,7 +700,7 @@ function start() {
     canvas.width = canvas.height = 256;
   }
   $('plane-place').hidden = N !== 2;
-  $('grid-place').hidden = N === 2;
+  $('grid-place').hidden = $('try-prior').hidden = N === 2;
   $('another').hidden = !noMotion.matches;
   $('another').disabled = true;
   speak(/^zh/i.test(navigator.language) ? 'zh' : 'en');
@@ -689,7 +708,7 @@ function start() {
   listen();
   photo.show();
 
-  state.base = vae.sampleCode(0.6);            // a usual face first
+  state.base = clearestOf(8);
   const found = fromAddress(location.hash);
   if (found) useCode(found, 'Link');
   past = [];
