@@ -427,6 +427,7 @@ def test_a_photograph_is_moved_scaled_and_turned(opened):
     assert moved == pytest.approx([0.5 + 80 / box['width'], 0.5 + 40 / box['height']], abs=0.01)
     with changes(view):
         view.mouse.wheel(0, -200)
+        wait(view, 'photo.zoom > 0.3')                            # when the wheel has arrived
     with changes(view):
         view.locator('#size').press('End')
     with changes(view):
@@ -436,6 +437,43 @@ def test_a_photograph_is_moved_scaled_and_turned(opened):
         for _ in range(8):
             view.keyboard.press('ArrowLeft')
         view.keyboard.press('-')
+
+
+def test_two_fingers_scale_a_photograph_and_one_moves_it(opened):
+    view = opened(size=(390, 844), has_touch=True, is_mobile=True)
+    put_in(view, as_bytes(make_image(1)))
+    wait(view, 'state.source === "Photo"')
+    view.locator('#picture').scroll_into_view_if_needed()
+    box = view.locator('#picture').bounding_box()
+    y = box['y'] + box['height'] * view.evaluate('EYES[0][1]')
+    hand = view.context.new_cdp_session(view)
+
+    def touch(type, *places):
+        hand.send('Input.dispatchTouchEvent', {'type': type, 'touchPoints': [
+            {'x': box['x'] + x * box['width'], 'y': y, 'id': i} for i, x in enumerate(places)]})
+
+    touch('touchStart', 0.4, 0.6)
+    for apart in (0.12, 0.15, 0.2):
+        touch('touchMove', 0.5 - apart, 0.5 + apart)
+    touch('touchEnd')
+    assert view.evaluate('photo.zoom') == pytest.approx(1, abs=0.02)
+    x = view.evaluate('photo.x')
+    touch('touchStart', 0.5)
+    touch('touchMove', 0.55)
+    touch('touchMove', 0.6)
+    touch('touchEnd')
+    assert view.evaluate('photo.x') == pytest.approx(x + 0.1, abs=0.02)
+
+
+def test_a_photograph_can_be_enlarged_only_so_far(opened):
+    view = opened()
+    put_in(view, as_bytes(make_image(1)))
+    wait(view, 'state.source === "Photo"')
+    view.locator('#picture').hover()
+    for delta, zoom in ((-9000, 4), (30_000, -1)):
+        view.mouse.wheel(0, delta)
+        wait(view, f'Math.abs(photo.zoom - {zoom}) < 0.001 && !encoding')
+        assert float(view.locator('#size').input_value()) == zoom
 
 
 def test_sliders_work_on_the_code_of_the_photograph(opened):
@@ -483,13 +521,15 @@ def test_where_motion_is_unwanted_a_sample_stands_still(opened):
 
 @pytest.mark.parametrize('content, name, type', [
     (b'\xff\xd8\xff broken', 'a.jpg', 'image/jpeg'), (b'', 'b.png', 'image/png'),
-    (b'a text', 'c.txt', 'text/plain'), (b'?', 'd.heic', 'image/heic')])
+    (b'a text', 'c.txt', 'text/plain'), (b'?', 'd.heic', 'image/heic'),
+    (b'{"codes": [[1]]}', 'e.json', 'application/json')])
 def test_what_is_no_picture_is_told_so(opened, content, name, type):
     view = opened()
     code = shown_code(view)
     put_in(view, content, name, type)
     wait(view, '$("status").textContent')
-    assert 'no picture that this browser can read' in view.inner_text('#status')
+    said = 'no code of this page' if type.endswith('json') else 'no picture that this browser can'
+    assert said in view.inner_text('#status')
     assert torch.equal(shown_code(view), code)
     put_in(view, as_bytes(make_image(1)))                         # and the next one works
     wait(view, 'state.source === "Photo"')

@@ -56,7 +56,8 @@ function fromFile(text) {
     const {format, weights, codes} = JSON.parse(text);
     const numbers = codes[0];
     if (format !== CODES_FORMAT || !numbers.length || !numbers.every(Number.isFinite)) return null;
-    return {weights: String(weights || ''), code: Float32Array.from(numbers)};
+    const code = Float32Array.from(numbers);
+    return code.every(Number.isFinite) ? {weights: String(weights || ''), code} : null;
   } catch (error) {
     return null;
   }

@@ -636,7 +636,7 @@ function listenToPhoto() {
   // One finger, or the mouse, moves the photograph; two scale it as well.
   const share = event => [event.offsetX / picture.clientWidth, event.offsetY / picture.clientHeight];
   picture.addEventListener('pointerdown', event => {
-    if (!photo.picture) return $('file').click();
+    if (!photo.picture) return;
     picture.setPointerCapture(event.pointerId);
     fingers.set(event.pointerId, share(event));
   });
@@ -652,6 +652,7 @@ function listenToPhoto() {
     fingers.set(event.pointerId, [x, y]);
     placed();
   });
+  picture.addEventListener('click', () => { if (!photo.picture) $('file').click(); });
   for (const name of ['pointerup', 'pointercancel']) {
     picture.addEventListener(name, event => fingers.delete(event.pointerId));
   }

@@ -41,6 +41,7 @@ class Photo {
 
   // About a point of the canvas, in shares of its side: by default between the eyes.
   enlarge(factor, x = 0.5, y = EYES[0][1]) {
+    factor = Math.max(0.5, Math.min(16, this.scale * factor / this.fitting)) * this.fitting / this.scale;
     this.x = x + (this.x - x) * factor;
     this.y = y + (this.y - y) * factor;
     this.scale *= factor;

@@ -35,8 +35,8 @@ const WORDS = {
       + 'off, and all this still works.',
     ideaBlur: 'Why the blur? What a code leaves open, the decoder fills with the mean of all that '
       + 'it could be. Compare hair, teeth and background with the photograph.',
-    ideaPrior: 'Training pulls the codes of all faces together, to N(0, I), the prior. So random '
-      + 'numbers make a face, and nobody here exists. Far out, where no code was, faces fall apart.',
+    ideaPrior: 'Training pulls the codes of all faces toward N(0, I), the prior. So random numbers '
+      + 'make a face, one that nobody has. Too far out, where no code was, faces fall apart.',
     grid: 'Random faces', pick: 'Pick one to look at it.', others: '16 others',
     temperature: 'How far from the mean', usual: 'usual', unusual: 'strange', gridFace: 'Face {i}',
     plane: 'All codes of two numbers, from -3 to 3. Arrow keys move the ring',
@@ -83,7 +83,7 @@ const WORDS = {
     another: '换一个采样',
     private: '照片只留在这个页面里，不会发送到任何地方：断开网络，一切照常。',
     ideaBlur: '为什么模糊？编码没有说清的地方，解码器用所有可能的平均来填。把头发、牙齿和背景与照片比一比。',
-    ideaPrior: '训练把所有人脸的编码拉向同一个先验 N(0, I)，所以随机数也能变成脸：这里的人都不存在。走得太远，那里没有过编码，脸就散了。',
+    ideaPrior: '训练把所有人脸的编码拉向同一个先验 N(0, I)，所以随机数也能变成脸，而且是谁也没有的脸。走得太远，到了没有编码的地方，脸就散了。',
     grid: '随机人脸', pick: '点一张，细看它。', others: '换 16 张',
     temperature: '离平均脸多远', usual: '常见', unusual: '怪异', gridFace: '第 {i} 张脸',
     plane: '两个数的所有编码，从 -3 到 3。方向键移动圆圈',
