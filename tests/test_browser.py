@@ -429,7 +429,7 @@ def test_a_photograph_is_moved_scaled_and_turned(opened):
         view.mouse.wheel(0, -200)
         wait(view, 'photo.zoom > 0.3')                            # when the wheel has arrived
     with changes(view):
-        view.locator('#size').press('End')
+        view.locator('#size').press('PageDown')
     with changes(view):
         view.locator('#turn').press('Home')
     view.locator('#picture').focus()
@@ -487,6 +487,10 @@ def test_sliders_work_on_the_code_of_the_photograph(opened):
                                atol=1e-3, rtol=0)
     view.click('#tab-between')
     view.click('#b-photo')
+    torch.testing.assert_close(shown_code(view), code, atol=1e-4, rtol=0)
+    view.click('#random')
+    view.click('#tab-photo')                                      # where it is seen again
+    wait(view, 'state.source === "Photo"')
     torch.testing.assert_close(shown_code(view), code, atol=1e-4, rtol=0)
 
 

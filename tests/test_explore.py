@@ -172,6 +172,15 @@ def test_weights_of_a_folder_without_a_list_have_no_named_sliders(here, images, 
     assert told['directions'] == [] and told['latent_dim'] == 2
 
 
+def test_weights_that_nothing_is_known_of_need_no_images(here, capsys):
+    """As those that the article's own script saved: none are drawn only for this."""
+    save_weights('article.pth', VAE())
+    program.main(['explore', '--ckpt_path', 'article.pth'])
+    told, _ = in_page((here / 'work_dirs/explore.html').read_text(encoding='utf-8'))
+    assert told['name'] == 'article' and told['n_images'] is None and told['directions'] == []
+    assert not (here / 'data').exists()
+
+
 def test_the_page_in_docs_is_made_of_these_weights_and_sources(here):
     """`python benchmarks/page.py --write` makes it anew."""
     program.main(['explore', '--ckpt_path', 'sharp'])

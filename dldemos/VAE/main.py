@@ -224,7 +224,7 @@ ACTIONS = {
         s.device, s.model, s.directions, s.faces, s.draw, s.settings.attribute, s.folder)),
     'evaluate': (evaluate, 'kl_weight seed', lambda s: (s.device, s.model, s.evaluated_batches,
         s.settings.kl_weight, s.draw_codes, s.folder, s.read_out)),
-    'explore': (explore, 'seed', lambda s: (s.device, s.model, s.faces, s.draw, s.about, s.folder)),
+    'explore': (explore, 'seed', lambda s: (s.device, s.model, s.known_faces, s.about, s.folder)),
 }
 
 

@@ -20,6 +20,7 @@ from dldemos.VAE.images.lists import NoList
 from dldemos.VAE.images.saved import check_folder
 from dldemos.VAE.latent.attributes import kept_directions, read_attributes
 from dldemos.VAE.latent.codes import encode_all, read_codes
+from dldemos.VAE.latent.kept import read_kept
 from dldemos.VAE.latent.priors import PRIORS, fitted_prior, sample_codes
 from dldemos.VAE.latent.read_out import ReadOut
 from dldemos.VAE.load_celebA import CelebADataset, batches, find_celeba, find_images, split
@@ -242,6 +243,16 @@ class Session:
         """The first N_FACES images to look at; None where the weights may be shown none."""
         return next(iter(self.shown_batches)) if self.has_images else None
 
+    @property
+    def are_known(self):
+        """Whether it is known which images are those of the weights, or some were asked for."""
+        return self.trains or bool(self.record) or self.settings.data_root is not None
+
+    @property
+    def known_faces(self):
+        """`faces`; None as well where other images would have to stand in for unknown ones."""
+        return self.faces if self.are_known else None
+
     def encode_training_images(self):
         """Mean and logvar (N, latent_dim) of the codes of the images that were trained on."""
         return encode_all(self.model, self.device, batches(self.known, 64, shuffle=False))
@@ -333,7 +344,10 @@ class Session:
         record = read_record(self.weights) if self.trains else self.record
         images = record.get('trained_on', {})
         try:
-            directions = self.directions
+            directions = (self.directions if self.are_known else
+                          read_kept(self.weights, '.directions.pth', 'directions')['directions'])
+        except KeyError:                               # none are kept
+            directions = {}
         except UserError as error:
             print(printable(f'the page has no sliders of attributes: {error}'))
             directions = {}

@@ -22,7 +22,7 @@ MOST_DIRECTIONS = 12           # shown where none of SHOWN_ATTRIBUTES is known
 
 
 @torch.no_grad()
-def explore(device, model, images=None, draw=None, about=None, work_dir=WORK_DIR):
+def explore(device, model, images=None, about=None, work_dir=WORK_DIR):
     """Write a page with the model in it: sliders under a face, your own photograph as a code.
 
     explore.html in work_dir, one file that any browser opens from disk, without a network.
@@ -30,7 +30,6 @@ def explore(device, model, images=None, draw=None, about=None, work_dir=WORK_DIR
     Args:
         images: faces (N, 3, H, W) that say which dimensions carry the most information; without
             them, faces that the model draws.
-        draw: a function of a number of codes -> (n, latent_dim); None: codes of N(0, I).
         about: what the page says of the weights, and the directions it has sliders for:
             Session.about; None: nothing is known.
 
@@ -39,7 +38,7 @@ def explore(device, model, images=None, draw=None, about=None, work_dir=WORK_DIR
     """
     start = time.time()
     path = Path(work_dir) / 'explore.html'
-    text = page(model, by_information(device, model, images, draw), about)
+    text = page(model, by_information(device, model, images), about)
     with atomic_write(path, 'w') as file:
         file.write(text)
     print(f'page: {printable(path)} ({len(text) / 1e6:.1f} MB, {time.time() - start:.1f} s), '
@@ -47,12 +46,11 @@ def explore(device, model, images=None, draw=None, about=None, work_dir=WORK_DIR
     return path
 
 
-def by_information(device, model, images=None, draw=None):
+def by_information(device, model, images=None):
     """The dimensions of a code, those first that carry the most: by their mean KL divergence."""
     model.to(device).eval()
     if images is None:
-        code = draw(64) if draw else normal_codes(model.latent_dim, 64)
-        images = model.decode(code.to(device)).clamp(0, 1)
+        images = model.decode(normal_codes(model.latent_dim, 64).to(device)).clamp(0, 1)
     kl = kl_per_dimension(*model.encode(images.to(device))).mean(0)
     return kl.argsort(descending=True, stable=True).tolist()
 

@@ -549,6 +549,7 @@ function openTab(name, focus = true) {
     button.tabIndex = tab === name ? 0 : -1;
     $(tab).hidden = tab !== name;
   }
+  if (name === 'photo' && photo.picture && state.source !== 'Photo') placed();
   if (focus) $(`tab-${name}`).focus({preventScroll: true});
 }
 

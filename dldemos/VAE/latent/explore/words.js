@@ -11,7 +11,7 @@ const WORDS = {
     keep: 'Keep it:', savePicture: 'Picture', saveCode: 'Code', copyLink: 'Copy link',
     tabs: 'What to do', tabSliders: 'Change it', tabBetween: 'Between two', tabPhoto: 'Your photo',
     tabMap: 'More faces', tabPlane: 'The plane',
-    named: 'Features', dimensions: 'Single numbers, the most telling first',
+    named: 'Features', dimensions: 'One number at a time, strongest first',
     dimension: 'No. {i}', more: 'More numbers',
     ideaCode: 'The decoder gets nothing but a code of {numbers}. Each strip shows where its '
       + 'slider leads from this face.',
@@ -64,7 +64,7 @@ const WORDS = {
     keep: '保存：', savePicture: '图片', saveCode: '编码', copyLink: '复制链接',
     tabs: '可以做什么', tabSliders: '改变它', tabBetween: '两张脸之间', tabPhoto: '你的照片',
     tabMap: '更多人脸', tabPlane: '平面',
-    named: '特征', dimensions: '单个的数，信息量大的在前',
+    named: '特征', dimensions: '一次只动一个数，作用大的在前',
     dimension: '第 {i} 维', more: '更多维度',
     ideaCode: '解码器只看编码：{numbers}。每条小图显示从这张脸出发，滑块会把它带到哪里。',
     tryCode: '演示', tryNear: '演示', tryPosterior: '演示', tryPrior: '演示',
