@@ -119,6 +119,11 @@ def is_face_of(pixels, code):
     return numpy.abs(means - torch_face(code)).mean() < 2.5
 
 
+def caption(view):
+    wait(view, '!wanted && !encoding')
+    return view.inner_text('#caption')
+
+
 def same(a, b):
     """Whether two canvases show the same, but for what blending at their edges rounds."""
     return numpy.abs(a - b).mean() < 0.05
@@ -213,7 +218,7 @@ def test_a_slider_changes_the_face_by_the_keyboard_and_undo_takes_it_back(opened
     expected[dimension] = 3
     torch.testing.assert_close(shown_code(view), expected, atol=1e-5, rtol=0)
     assert is_face_of(shown_pixels(view), expected)
-    assert 'changed' in view.inner_text('#caption')
+    assert 'changed' in caption(view)
     assert slider.get_attribute('aria-valuetext') == '3.0'
     view.click('#undo')
     assert same(shown_pixels(view), before)
@@ -274,7 +279,7 @@ def test_random_faces_and_the_mean_face(opened):
     assert abs(codes.mean()) < 0.1 and abs(codes.std() - 1) < 0.1
     view.click('#mean')
     assert shown_code(view).abs().max() == 0
-    assert view.inner_text('#caption') == 'The mean face'
+    assert caption(view) == 'The mean face'
     for _ in range(14):
         view.click('#undo')
     assert view.locator('#undo').is_disabled()
@@ -396,7 +401,7 @@ def test_a_photograph_is_encoded_as_in_python(opened, tmp_path, picture, format)
     put_in(view, as_bytes(picture, format))
     wait(view, 'state.source === "Photo"')
     assert close(shown_code(view), code_of(picture, tmp_path))
-    assert view.inner_text('#caption') == 'Your photograph, decoded'
+    assert caption(view) == 'Your photograph, decoded'
     assert 'Nothing is sent anywhere' in view.inner_text('#photo')
     assert is_face_of(shown_pixels(view), shown_code(view))
 
@@ -507,7 +512,7 @@ def test_the_noise_of_the_posterior(opened):
                          if view.wait_for_timeout(300) is None])
     assert (noise[0] - noise[1]).abs().max() > 0.01
     assert float((noise / deviation).std()) == pytest.approx(1, abs=0.2)
-    assert 'a sample' in view.inner_text('#caption')
+    assert 'a sample' in caption(view)
     view.uncheck('#sample')
     assert same(shown_pixels(view), before)
 
@@ -628,7 +633,7 @@ def test_the_address_shows_another_person_the_same_face(opened, files):
     address = view.evaluate('location.hash')
     assert len(address) < 185
     other = opened(hash=address)
-    assert other.inner_text('#caption') == 'The face of a link'
+    assert caption(other) == 'The face of a link'
     assert (shown_code(other) - code).abs().max() < 0.03
     assert numpy.abs(shown_pixels(other) - pixels).mean() < 2
     other.evaluate('location.hash = toAddress(new Float32Array(128), model.weights)')

@@ -14,7 +14,7 @@ function lerp(a, b, t) {
 function slerp(a, b, t) {
   const cosine = dot(a, b) / Math.sqrt(dot(a, a) * dot(b, b));
   const angle = Math.acos(Math.max(-1, Math.min(1, cosine)));
-  if (!(Math.sin(angle) > 1e-4)) return lerp(a, b, t);   // one direction, opposite ones, or no length
+  if (!(Math.sin(angle) > 1e-4)) return lerp(a, b, t);   // one direction, opposite ones, no length
   const ofA = Math.sin((1 - t) * angle) / Math.sin(angle);
   const ofB = Math.sin(t * angle) / Math.sin(angle);
   return a.map((x, i) => ofA * x + ofB * b[i]);
@@ -26,9 +26,10 @@ function dot(a, b) {
 
 // A code as the end of an address: the weights it belongs to, then a byte a dimension.
 function toAddress(code, weights) {
-  const bytes = Array.from(code, x => 128 + Math.max(-127, Math.min(127, Math.round(x / REACH * 127))));
-  const letters = btoa(bytes.map(byte => String.fromCharCode(byte)).join(''));
-  return `#${weights.slice(0, 6)}.${letters.replace(/\+/g, '-').replace(/\//g, '_').replace(/=/g, '')}`;
+  const within = n => Math.max(-127, Math.min(127, n));
+  const bytes = Array.from(code, x => 128 + within(Math.round(x / REACH * 127)));
+  const letters = btoa(String.fromCharCode(...bytes)).replace(/=/g, '');
+  return `#${weights.slice(0, 6)}.${letters.replace(/\+/g, '-').replace(/\//g, '_')}`;
 }
 
 // {weights, code} of such an address; null: it is none.

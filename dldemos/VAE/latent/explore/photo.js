@@ -1,8 +1,8 @@
 'use strict';
 // The reader's own photograph: where it lies under the two marks, and what the encoder sees of it.
 
-// Where CelebA has the eyes, as shares of the side: at (67.9, 111.8) and (107.8, 111.9) of 178 x 218
-// pixels (images/face.py), of which the middle 168 x 168 is taken.
+// Where CelebA has the eyes, as shares of the side: at (67.9, 111.8) and (107.8, 111.9) of its
+// 178 x 218 pixels (images/face.py), of which the middle 168 x 168 is taken.
 const EYES = [[(67.9 - 5) / 168, (111.8 - 25) / 168], [(107.8 - 5) / 168, (111.9 - 25) / 168]];
 const MOST_PIXELS = 1024;      // of the longer side: a larger photograph is made smaller first
 
@@ -12,7 +12,7 @@ class Photo {
     this.picture = null;                     // a canvas
   }
 
-  // Take an image file. Resolves to whether it is one. The browser turns it upright as its EXIF says.
+  // Take an image file. Resolves to whether it is one. The browser turns it as its EXIF says.
   async open(file) {
     let bitmap;
     try {
@@ -41,7 +41,8 @@ class Photo {
 
   // About a point of the canvas, in shares of its side: by default between the eyes.
   enlarge(factor, x = 0.5, y = EYES[0][1]) {
-    factor = Math.max(0.5, Math.min(16, this.scale * factor / this.fitting)) * this.fitting / this.scale;
+    const before = this.scale / this.fitting;
+    factor = Math.max(0.5, Math.min(16, before * factor)) / before;
     this.x = x + (this.x - x) * factor;
     this.y = y + (this.y - y) * factor;
     this.scale *= factor;
@@ -85,7 +86,8 @@ class Photo {
 
   // For the reader: with the marks, or these alone.
   show() {
-    const context = this.canvas.getContext('2d', {willReadFrequently: true}), side = this.canvas.width;
+    const side = this.canvas.width;
+    const context = this.canvas.getContext('2d', {willReadFrequently: true});
     if (this.picture) this.drawOn(this.canvas);
     else context.clearRect(0, 0, side, side);
     for (const [colour, width] of [['rgba(0, 0, 0, .55)', 7], ['#fff', 3]]) {
@@ -100,11 +102,12 @@ class Photo {
   }
 }
 
-// A picture as a canvas whose longer side has at most so many pixels, halved as often as it goes, so
-// that none of its pixels is passed over. What is transparent becomes white.
+// A picture as a canvas whose longer side has at most so many pixels, halved as often as it goes,
+// so that none of its pixels is passed over. What is transparent becomes white.
 function within(picture, most) {
   const factor = Math.min(1, most / Math.max(picture.width, picture.height));
-  const [width, height] = [picture.width, picture.height].map(n => Math.max(1, Math.round(n * factor)));
+  const width = Math.max(1, Math.round(picture.width * factor));
+  const height = Math.max(1, Math.round(picture.height * factor));
   let from = picture;
   do {
     const canvas = document.createElement('canvas');

@@ -141,7 +141,8 @@ function randn() {
 // The weights in the page: 16-bit floats, one tensor after another, in base64.
 // layers: [[name, length and scale of its weight, length and scale of its bias], ...]
 function readWeights(layers, base64) {
-  const bytes = Uint8Array.from(atob(base64), letter => letter.charCodeAt(0));
+  const letters = atob(base64), bytes = new Uint8Array(letters.length);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = letters.charCodeAt(i);
   const halves = new Uint16Array(bytes.buffer), table = floatsOfHalves(), weights = {};
   let start = 0;
   const take = (n, scale) => {
