@@ -2,7 +2,7 @@
 
     python benchmarks/page.py                # the table
     python benchmarks/page.py --write        # docs/index.html, the page of the bundled weights
-    python benchmarks/page.py --picture 3    # docs/explore.jpg, with the random faces of a seed
+    python benchmarks/page.py --picture 1    # docs/explore.jpg, with the random faces of a seed
 
 The page is that of `python -m dldemos.VAE.main explore --ckpt_path sharp`, run where no images are.
 The first and the last need headless Chromium, and `pip install playwright`.

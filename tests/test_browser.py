@@ -21,6 +21,7 @@ from dldemos.VAE.latent.page import by_information, page
 from dldemos.VAE.latent.walks import lerp, slerp
 from dldemos.VAE.load_celebA import CelebADataset
 from dldemos.VAE.model import VAE
+from dldemos.VAE.training.checkpoint import PRETRAINED, sha256
 
 playwright = pytest.importorskip('playwright.sync_api', reason='needs playwright')
 CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser',
@@ -28,7 +29,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser',
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason='needs Chromium')
 ARGUMENTS = ['--no-sandbox', '--no-first-run', '--disable-background-networking',
              '--disable-component-update', '--disable-sync']
-WEIGHTS = '6fdd17a8eb2a'
+WEIGHTS = sha256(PRETRAINED)[:12]
 vae, directions = cache(pretrained.vae), cache(pretrained.directions)
 
 
@@ -652,7 +653,7 @@ def test_a_link_is_copied(opened):
 @pytest.mark.parametrize('hash, said', [
     ('#abcdef.gICA', 'another length, 3 and not 128'),
     (f'#abcdef.{"gICA" * 42}gIA', 'made with other weights'),
-    ('#anything', ''), ('#.', ''), ('#6fdd17.====', ''), ('#6fdd17.A', '')])
+    ('#anything', ''), ('#.', ''), (f'#{WEIGHTS[:6]}.====', ''), (f'#{WEIGHTS[:6]}.A', '')])
 def test_an_address_of_another_model_is_told_so(opened, hash, said):
     view = opened(hash=hash)
     assert said in view.inner_text('#status') and bool(said) == bool(view.inner_text('#status'))
