@@ -35,8 +35,8 @@ const WORDS = {
       + 'off, and all this still works.',
     ideaBlur: 'Why the blur? What a code leaves open, the decoder fills with the mean of all that '
       + 'it could be. Compare hair, teeth and background with the photograph.',
-    ideaPrior: 'Training pulls the codes of all faces toward N(0, I), the prior. So random numbers '
-      + 'make a face, one that nobody has. Too far out, where no code was, faces fall apart.',
+    ideaPrior: 'Training pulls all codes toward N(0, I), the prior. So random numbers make a '
+      + 'face, one that nobody has. Too far out, faces fall apart.',
     grid: 'Random faces', pick: 'Pick one to look at it.', others: '16 others',
     temperature: 'How far from the mean', usual: 'usual', unusual: 'strange', gridFace: 'Face {i}',
     plane: 'All codes of two numbers, from -3 to 3. Arrow keys move the ring',
