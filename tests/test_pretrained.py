@@ -237,7 +237,7 @@ def test_training_can_start_from_them(here, images, capsys):
 
 
 def test_an_installed_package_has_them(here):
-    """`pip install .`, then `generate` in another folder."""
+    """`pip install .`, then `generate` and `explore` in another folder."""
     pytest.importorskip('setuptools', minversion='64')
     for name in ('dldemos', 'pyproject.toml', 'requirements.txt', 'README.md'):
         copy = shutil.copytree if (REPOSITORY / name).is_dir() else shutil.copy
@@ -247,11 +247,12 @@ def test_an_installed_package_has_them(here):
                     '--no-build-isolation', '--target', here / 'site', here / 'source'],
                    check=True, capture_output=True)
     (here / 'elsewhere').mkdir()
-    done = run_module('dldemos.VAE.main', 'generate', '--n_samples', 1, cwd=here / 'elsewhere',
-                      repository=here / 'site')
+    done = run_module('dldemos.VAE.main', 'generate', 'explore', '--n_samples', 1,
+                      cwd=here / 'elsewhere', repository=here / 'site')
     assert done.returncode == 0, done.stderr
     assert 'pretrained weights' in done.stdout
     assert (here / 'elsewhere/work_dirs/generate.jpg').exists()
+    assert (here / 'elsewhere/work_dirs/explore.html').stat().st_size > 3e6
 
 
 def test_a_copy_of_them_is_known_for_what_it_is(here, capsys):

@@ -56,7 +56,7 @@ def arguments(command):
 
 def can_run(command):
     """Whether it is a command of main.py that needs nothing a reader has to bring."""
-    return command.startswith(MAIN) and not {'FOLDER', 'pretrained'} & set(command.split())
+    return command.startswith(MAIN) and not {'FOLDER', 'FILE', 'pretrained'} & set(command.split())
 
 
 @pytest.mark.parametrize('name', ENGLISH)

@@ -19,12 +19,12 @@ from dldemos.VAE.latent.attributes import draw_attributes
 from dldemos.VAE.latent.codes import decode_batches, first_images
 from dldemos.VAE.latent.elbo import calibrated_kl_weight, kl_divergence, meaning_of
 from dldemos.VAE.latent.metrics import evaluate
+from dldemos.VAE.latent.page import explore
 from dldemos.VAE.latent.walks import interpolate, traverse
 from dldemos.VAE.session import Session
 from dldemos.VAE.support.errors import exit_status
 from dldemos.VAE.support.settings import as_line, current_settings, in_force, parse
-from dldemos.VAE.training import checkpoint, log, processes, steps
-from dldemos.VAE.training.speed import compile_loss, keep_freed_memory
+from dldemos.VAE.training import checkpoint, log, processes, speed, steps
 
 # Hyperparameters. Edit them here, or give them as options: --n_epochs 2
 
@@ -56,6 +56,7 @@ prior = 'normal'                    # of random codes: N(0, I); gaussian, flow: 
 temperature = 1.0                   # standard deviation of random codes; lower: more usual faces
 attribute = None                    # that attributes adds, in more steps; None: several
 save_images = None                  # folder: generate also writes each face there as a PNG
+code = None                         # file: generate draws its codes, saved by the page of explore
 
 # Run
 work_dir = 'work_dirs'              # folder of an experiment; another one has its weights too
@@ -88,9 +89,8 @@ def loss_fn(y, y_hat, mean, logvar, kl_weight=None, return_terms=False):
             as set above.
 
     Returns:
-        The loss; with return_terms, (loss, reconstruction, kl). The reconstruction is the
-        squared error, a mean over all pixels and channels of the batch; the KL divergence
-        is a sum over the code, a mean over the batch, in nats.
+        The loss; with return_terms, (loss, reconstruction, kl): the squared error, a mean over
+        all pixels and channels, and the KL divergence, summed over the code, in nats.
     """
     weight = globals()['kl_weight'] if kl_weight is None else kl_weight
     reconstruction = F.mse_loss(y_hat, y)
@@ -132,8 +132,8 @@ def train(device, dataloader, model, held_out=None, settings=None, **changes):
     run = checkpoint.Run(settings, device, n_steps, describe(dataloader), parts)
     with run.under_way():
         rows = run.start()
-        step_loss = compile_loss(loss_terms, network, dataloader, device, settings.n_epochs,
-                                 settings.compile)
+        step_loss = speed.compile_loss(loss_terms, network, dataloader, device,
+                                       settings.n_epochs, settings.compile)
         log.print_header(rows, settings, len(dataloader))
         start = time.time() - (rows[-1]['seconds'] if rows else 0)
         for epoch in range(len(rows) + 1, settings.n_epochs + 1):
@@ -179,8 +179,7 @@ def train_epoch(device, dataloader, network, step_loss, optimizer, schedule, kl_
 
 def compute_loss(model, images, kl_weight=None):
     """(loss, reconstruction, KL) of `loss_fn` for a batch of images, one code each."""
-    decoded, mean, logvar = model(images)
-    return loss_fn(images, decoded, mean, logvar, kl_weight, return_terms=True)
+    return loss_fn(images, *model(images), kl_weight, return_terms=True)
 
 
 @torch.no_grad()
@@ -200,8 +199,8 @@ def reconstruct(device, dataloader, model, n_images=16):
 def generate(device, model, n_samples=None, code=None, prior='normal'):
     """Draw faces from random codes: n_samples of N(0, I), as model.sample, or given ones.
 
-    generate.jpg in work_dir, or generate_flow.jpg ... for given codes of another prior; each face
-    also as a PNG in the folder save_images. Returns the picture.
+    generate.jpg in work_dir, or generate_flow.jpg, generate_code.jpg ... for given codes of another
+    prior or a file; each face also as a PNG in the folder save_images. Returns the picture.
     """
     if code is None and prior != 'normal':
         raise ValueError(f'give the codes of the prior {prior}; see latent/priors.py')
@@ -218,20 +217,21 @@ ACTIONS = {
         s.device, s.training_batches, s.model, s.held_out_batches, s.settings)),
     'reconstruct': (reconstruct, 'seed', lambda s: (s.device, s.shown_batches, s.model)),
     'generate': (generate, 'n_samples prior seed', lambda s: (
-        s.device, s.model, None, s.random_codes, s.settings.prior)),
+        s.device, s.model, None, s.drawn_codes, s.drawn_from)),
     'interpolate': (interpolate, 'seed', lambda s: (s.device, s.model, s.faces, s.draw, s.folder)),
     'traverse': (traverse, 'seed', lambda s: (s.device, s.model, s.faces, s.draw, s.folder)),
     'attributes': (draw_attributes, 'seed', lambda s: (
         s.device, s.model, s.directions, s.faces, s.draw, s.settings.attribute, s.folder)),
     'evaluate': (evaluate, 'kl_weight seed', lambda s: (s.device, s.model, s.evaluated_batches,
         s.kl_weight, s.draw_codes, s.folder, s.read_out)),
+    'explore': (explore, 'seed', lambda s: (s.device, s.model, s.known_faces, s.about, s.folder)),
 }
 
 
 def main(argv=None):
     actions, settings, given = parse(argv, __file__, globals(), ACTIONS, RECIPES)
     settings = checkpoint.completed(settings, given, 'train' in actions)
-    keep_freed_memory()
+    speed.keep_freed_memory()
     device = processes.join_processes(processes.choose_device(settings.device))
     print(f'{", ".join(actions)} on {device}: {as_line(actions, ACTIONS, settings, globals())}')
     session = Session(actions, settings, given, device)

@@ -19,7 +19,7 @@ from dldemos.VAE.images.described import (
 from dldemos.VAE.images.lists import NoList
 from dldemos.VAE.images.saved import check_folder
 from dldemos.VAE.latent.attributes import kept_directions, read_attributes
-from dldemos.VAE.latent.codes import encode_all
+from dldemos.VAE.latent.codes import encode_all, read_codes
 from dldemos.VAE.latent.kept import read_kept
 from dldemos.VAE.latent.priors import PRIORS, fitted_prior, sample_codes
 from dldemos.VAE.latent.read_out import ReadOut
@@ -35,6 +35,7 @@ from dldemos.VAE.training.checkpoint import (
     is_bundled,
     load_weights,
     read_record,
+    sha256,
     weights_file,
 )
 from dldemos.VAE.training.log import ENOUGH_STEPS
@@ -250,6 +251,16 @@ class Session:
         """The first N_FACES images to look at; None where the weights may be shown none."""
         return next(iter(self.shown_batches)) if self.has_images else None
 
+    @property
+    def are_known(self):
+        """Whether it is known which images are those of the weights, or some were asked for."""
+        return self.trains or bool(self.record) or self.settings.data_root is not None
+
+    @property
+    def known_faces(self):
+        """`faces`; None as well where other images would have to stand in for unknown ones."""
+        return self.faces if self.are_known else None
+
     def encode_training_images(self):
         """Mean and logvar (N, latent_dim) of the codes of the images that were trained on."""
         return encode_all(self.model, self.device, batches(self.known, 64, shuffle=False))
@@ -311,9 +322,21 @@ class Session:
                             f'came with the weights: get the whole repository again')
 
     @property
-    def random_codes(self):
-        """The codes that generate decodes."""
-        return self.draw(self.settings.n_samples)
+    def drawn_codes(self):
+        """The codes that generate decodes: random ones, or those of the file `code`."""
+        if self.settings.code is None:
+            return self.draw(self.settings.n_samples)
+        return read_codes(self.settings.code, self.model.latent_dim, self.weights_hash)
+
+    @property
+    def drawn_from(self):
+        """Where they come from: the name of a prior, or 'code'."""
+        return self.settings.prior if self.settings.code is None else 'code'
+
+    @property
+    def weights_hash(self):
+        """The SHA-256 of the weights in use."""
+        return sha256(self.weights)
 
     def draw(self, n):
         """n random codes (n, latent_dim) of the prior of the settings."""
@@ -339,6 +362,23 @@ class Session:
         except NoList as error:
             raise NoList(f'{error}; or take bundled weights, whose directions need no list: '
                          f'--ckpt_path sharp') from error
+
+    @property
+    def about(self):
+        """What the page of explore says of the weights, and the directions it has sliders for."""
+        record = read_record(self.weights) if self.trains else self.record
+        images = record.get('trained_on', {})
+        try:
+            directions = (self.directions if self.are_known else
+                          read_kept(self.weights, '.directions.pth', 'directions')['directions'])
+        except KeyError:                               # none are kept
+            directions = {}
+        except UserError as error:
+            print(printable(f'the page has no sliders of attributes: {error}'))
+            directions = {}
+        return {'name': Path(self.weights).stem, 'weights': self.weights_hash[:12],
+                'n_images': images.get('n_images'), 'synthetic': images.get('synthetic', False),
+                'directions': directions}
 
     def codes_and_attributes(self):
         """Mean codes (N, latent_dim) of the training images, and {attribute: bool tensor (N,)}."""

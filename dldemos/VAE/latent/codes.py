@@ -1,8 +1,14 @@
-"""Many images to latent codes and back, a batch at a time."""
+"""Many images to latent codes and back, a batch at a time; codes in a file."""
+import json
+
 import torch
 from tqdm import tqdm
 
+from dldemos.VAE.support.errors import UserError
+from dldemos.VAE.support.files import printable
+
 BATCH_SIZE = 64
+CODES_FORMAT = 'dldemos.VAE codes 1'
 
 
 def count_images(dataloader):
@@ -48,3 +54,51 @@ def first_images(dataloader, n):
         if sum(map(len, batches)) >= n:
             break
     return torch.cat(batches)[:n]
+
+
+def read_codes(path, latent_dim, weights=''):
+    """The codes (N, latent_dim) of a file that the page of explore saved.
+
+    It is JSON: {"format": CODES_FORMAT, "weights": "4f2a ...", "codes": [[0.1, -1.2, ...], ...]}.
+
+    Args:
+        weights: SHA-256 of the weights in use; a line says so where the file is of others.
+
+    Raises:
+        UserError: there is no such file, it holds no codes, or codes of another length.
+    """
+    try:
+        with open(path, encoding='utf-8') as file:
+            saved = json.load(file)
+    except FileNotFoundError as error:
+        raise UserError(f'there is no file {path}: give --code the file that the page of explore '
+                        f'saved') from error
+    except ValueError as error:                        # no JSON, or no text at all
+        raise UserError(f'{path} is no JSON: give --code a file that the page of explore '
+                        f'saved') from error
+    if not isinstance(saved, dict) or saved.get('format') != CODES_FORMAT:
+        raise UserError(f'{path} holds no codes: its "format" should be "{CODES_FORMAT}", as in '
+                        f'files that the page of explore saves')
+    codes = as_tensor(saved.get('codes'))
+    if codes is None:
+        raise UserError(f'the "codes" of {path} should be a list of codes, each a list of as many '
+                        f'finite numbers')
+    if codes.shape[1] != latent_dim:
+        raise UserError(f'the codes of {path} have {codes.shape[1]} numbers, and those of these '
+                        f'weights {latent_dim}: give --ckpt_path the weights that it was saved of')
+    if weights and saved.get('weights') and not weights.startswith(str(saved['weights'])):
+        print(printable(f'the codes of {path} were saved of other weights: expect other faces'))
+    return codes
+
+
+def as_tensor(codes):
+    """Lists of numbers as a tensor (N, length), or None: they are none, or not all finite."""
+    if not isinstance(codes, list) or not codes or not all(
+            isinstance(code, list) and code and len(code) == len(codes[0])
+            and all(type(x) in (int, float) for x in code) for code in codes):
+        return None
+    try:
+        tensor = torch.tensor(codes, dtype=torch.float32)
+    except (OverflowError, RuntimeError):              # a whole number of a thousand digits
+        return None
+    return tensor if torch.isfinite(tensor).all() else None

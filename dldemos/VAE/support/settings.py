@@ -121,13 +121,14 @@ CHECKS = {
     'temperature': number(0),
     'attribute': name,
     'save_images': name,
+    'code': name,
     'seed': whole_number(0, 2**63 - 1),
     'compile': one_of('on', 'off', 'auto'),
     **dict.fromkeys(('work_dir', 'device', 'ckpt_path', 'recipe'), name),
     **dict.fromkeys(('mirror', 'resume'), yes_or_no),
 }
 MAY_BE_NONE = ('init', 'data_root', 'n_images', 'cache_dir', 'attribute', 'save_images',
-               'run_path')
+               'code', 'run_path')
 
 
 def check_of(option, default):

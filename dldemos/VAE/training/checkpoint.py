@@ -20,9 +20,9 @@ BUNDLED = ('pretrained', 'sharp')                         # what they are: pretr
 PRETRAINED = str(BUNDLED_FOLDER / 'pretrained.pth')
 RUN_FORMAT = 'dldemos.VAE run 3'
 # Settings that cannot change the weights: a run and the one that resumes it may differ in them
-FREE_SETTINGS = ('n_samples', 'prior', 'temperature', 'attribute', 'save_images', 'device',
-                 'compile', 'resume', 'run_path', 'ckpt_path', 'cache_dir', 'work_dir', 'data_root',
-                 'recipe')
+FREE_SETTINGS = ('n_samples', 'prior', 'temperature', 'attribute', 'save_images', 'code',
+                 'device', 'compile', 'resume', 'run_path', 'ckpt_path', 'cache_dir', 'work_dir',
+                 'data_root', 'recipe')
 MODEL_SETTINGS = ('hiddens', 'latent_dim', 'image_size')
 
 
