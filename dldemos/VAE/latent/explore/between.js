@@ -61,13 +61,13 @@ async function saveWalk() {
   const frames = [], n = 16, shown = Math.max(128, SIDE);
   for (let i = 0; i < n; i++) {
     const t = (1 - Math.cos(Math.PI * i / (n - 1))) / 2;
-    frames.push(asStrip([vae.decode(between(t))], SIDE, shown));
+    frames.push(pngOf(asStrip([vae.decode(between(t))], SIDE, shown)));
     await new Promise(resolve => setTimeout(resolve));
   }
-  keep(await animationOf([...frames, ...frames.slice(1, -1).reverse()], 80), 'walk.png');
+  keep(animationOf([...frames, ...frames.slice(1, -1).reverse()], 80), 'walk.png');
 }
 
-async function saveStrip() {
+function saveStrip() {
   const images = Array.from({length: 9}, (_, i) => vae.decode(between(i / 8)));
-  keep(await pngOf(asStrip(images, SIDE, Math.max(128, SIDE))), 'strip.png');
+  keep(pngOf(asStrip(images, SIDE, Math.max(128, SIDE))), 'strip.png');
 }

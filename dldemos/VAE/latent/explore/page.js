@@ -1,8 +1,8 @@
 'use strict';
 // The page: what it says and keeps, its language, its tabs, and what the reader does.
 
-function keep(blob, name) {
-  save(blob, name);
+function keep(content, name) {
+  save(content, name);
   tell('saved', {name});
 }
 
@@ -76,10 +76,9 @@ function listen() {
   click('mean', () => setCode(new Float32Array(N), 'Mean'));
   click('undo', undo);
   click('language', () => speak(words === WORDS.en ? 'zh' : 'en'));
-  click('save-picture', async () => keep(
-    await pngOf(asStrip([vae.decode(code())], SIDE, Math.max(512, SIDE))), 'face.png'));
-  click('save-code', () => keep(
-    new Blob([toFile([code()], model.weights)], {type: 'application/json'}), 'code.json'));
+  click('save-picture', () => keep(
+    pngOf(asStrip([vae.decode(code())], SIDE, Math.max(512, SIDE))), 'face.png'));
+  click('save-code', () => keep(toFile([code()], model.weights), 'code.json'));
   click('copy-link', copyLink);
   click('more', moreDimensions);
 

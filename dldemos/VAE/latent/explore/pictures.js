@@ -53,25 +53,22 @@ function shrunk(canvas, side) {
   return image;
 }
 
+// Not by toBlob, which waits until the browser is idle.
 function pngOf(canvas) {
-  return new Promise(resolve => canvas.toBlob(resolve, 'image/png'));
+  const letters = atob(canvas.toDataURL('image/png').split(',')[1]);
+  return Uint8Array.from(letters, letter => letter.charCodeAt(0));
 }
 
-// Canvases as an animated PNG, which starts anew at its end. Every frame is a PNG already: their
-// chunks are put into one file, after the time that each of them stays
-// (www.w3.org/TR/png-3, section 11.3.4).
-async function animationOf(canvases, milliseconds) {
-  const frames = [];
-  for (const canvas of canvases) {
-    frames.push(chunksOf(new Uint8Array(await (await pngOf(canvas)).arrayBuffer())));
-  }
+// PNGs of one size as an animated one, which starts anew at its end: their chunks in one file, after
+// the time that each of them stays (www.w3.org/TR/png-3, section 11.3.4).
+function animationOf(pngs, milliseconds) {
+  const frames = pngs.map(chunksOf), header = frames[0].find(part => part.type === 'IHDR').data;
   const parts = [new Uint8Array([137, 80, 78, 71, 13, 10, 26, 10])];
   let number = 0;                                                 // of the animation's own chunks
-  parts.push(chunk('IHDR', frames[0].find(part => part.type === 'IHDR').data));
-  parts.push(chunk('acTL', numbers32(canvases.length, 0)));       // how many; 0: for ever
+  parts.push(chunk('IHDR', header));
+  parts.push(chunk('acTL', numbers32(frames.length, 0)));         // how many; 0: for ever
   frames.forEach((frame, i) => {
-    const {width, height} = canvases[i];
-    parts.push(chunk('fcTL', joined([numbers32(number++, width, height, 0, 0),
+    parts.push(chunk('fcTL', joined([numbers32(number++), header.subarray(0, 8), numbers32(0, 0),
                                      new Uint8Array([milliseconds >> 8, milliseconds & 255,
                                                      1000 >> 8, 1000 & 255, 0, 0])])));
     for (const {data} of frame.filter(part => part.type === 'IDAT')) {
@@ -79,7 +76,7 @@ async function animationOf(canvases, milliseconds) {
     }
   });
   parts.push(chunk('IEND', new Uint8Array()));
-  return new Blob(parts, {type: 'image/png'});
+  return joined(parts);
 }
 
 // [{type, data}, ...] of a PNG.
@@ -126,10 +123,10 @@ function joined(parts) {
   return all;
 }
 
-// Hand a file to the reader.
-function save(blob, name) {
+// Hand a file to the reader. content: bytes or text.
+function save(content, name) {
   const link = document.createElement('a');
-  link.href = URL.createObjectURL(blob);
+  link.href = URL.createObjectURL(new Blob([content], {type: 'application/octet-stream'}));
   link.download = name;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 60000);
