@@ -80,7 +80,7 @@ def test_codes_that_are_all_alike_have_no_direction_and_no_nan():
 
 def test_too_few_images_are_refused_in_a_sentence():
     for n in (1, 30):
-        with pytest.raises(UserError, match='at least 20 images.*take more images'):
+        with pytest.raises(UserError, match='at least 20 must have it.*Take more images'):
             attribute_directions(torch.randn(n, 2), {'Smiling': torch.arange(n) % 2 == 0})
     assert attribute_directions(torch.randn(40, 2), {'Smiling': torch.arange(40) % 2 == 0})
 
