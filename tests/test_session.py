@@ -142,11 +142,12 @@ def test_a_prior_belongs_to_weights_and_images(images, here, capsys):
     (here / 'mine').mkdir()
     for i in range(5):
         make_image(20 + i).save(here / 'mine' / f'{i}.png')
-    assert fitted('--data_root', 'mine')
-    assert not fitted('--data_root', 'mine')
-    assert fitted()
+    assert not fitted('--data_root', 'mine')                # it is of those trained on
     images.rename(here / 'gone')
     assert not fitted()                                     # for which no image is opened
+    assert not fitted('--data_root', 'mine')
+    Path(program.ckpt_path).with_suffix('.prior.pth').unlink()
+    assert fitted('--data_root', 'mine')                    # there are no others any more
 
 
 def test_the_same_faces_alone_and_in_company(trained, here):

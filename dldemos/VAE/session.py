@@ -307,10 +307,11 @@ class Session:
         return sample_codes(prior, fitted, n, self.model.latent_dim, self.settings.temperature)
 
     def fitted_prior(self, prior):
-        """What was fitted to the codes of the training images, which are looked at if they must."""
+        """What was fitted to the codes of the images trained on; where these are gone, and nothing
+        was fitted before, of the images that there are."""
         self.check_kept(prior, '.prior.pth', 'prior')
-        images = self
-        if not self.has_training_images() and Path(self.own_root).exists():
+        images, kept = self, read_kept(self.weights, '.prior.pth', 'prior')
+        if not self.has_training_images() and (prior in kept or Path(self.own_root).exists()):
             images = self.as_trained()
         return fitted_prior(prior, self.weights, images.training_fingerprint(),
                             images.encode_training_images)
