@@ -708,6 +708,21 @@ def test_it_fits_on_a_laptop_and_on_a_telephone(opened, locale):
         assert 0 <= box['y'] < 200 and box['height'] > 150, tab
 
 
+@pytest.mark.parametrize('locale', ['en-US', 'zh-CN'])
+@pytest.mark.parametrize('width', [768, 820, 1024])
+def test_it_fits_on_a_tablet(opened, locale, width):
+    """Nothing sticks out, and what is beside something else is not squeezed to nothing."""
+    view = opened(locale=locale, size=(width, 1180))
+    for tab, places in {'sliders': ['.knob input'], 'between': ['#palette button', '#way'],
+                        'photo': ['#picture', '#size', '#eyes'],
+                        'map': ['#grid button', '#temperature']}.items():
+        view.click(f'#tab-{tab}')
+        assert view.evaluate('document.documentElement.scrollWidth') <= width, tab
+        for place in places:
+            least = 40 if 'button' in place else 150
+            assert view.locator(place).first.bounding_box()['width'] >= least, place
+
+
 def test_light_and_dark(opened):
     papers = []
     for scheme in ('light', 'dark'):
