@@ -307,6 +307,21 @@ def test_show_me_moves_the_first_slider_and_puts_it_back(opened):
     torch.testing.assert_close(shown_code(view), code, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize('act, amount', [
+    ('$("random").click()', 0), ('knobs[0].move(0.5)', 0.5), ('knobs[4].move(1)', 1.5),
+    ('$("try-code").click()', 1.5), ('$("tab-map").click()', 1.5), ('$("undo").click()', 1.5)])
+def test_who_does_something_else_while_a_slider_is_shown_ends_that(opened, act, amount):
+    view = opened()
+    view.get_by_label('Glasses').fill('1.5')
+    view.click('#try-code')
+    view.wait_for_timeout(700)
+    view.evaluate(act)
+    wait(view, '!document.querySelector(".demonstrated") && !wanted')
+    view.wait_for_timeout(3000)                                   # as long as it would have moved
+    assert view.evaluate('state.amounts[0]') == pytest.approx(amount)
+    assert float(view.get_by_label('Glasses').input_value()) == pytest.approx(amount)
+
+
 # ---- Between two faces ----
 
 @pytest.mark.parametrize('path, between', [('arc', slerp), ('line', lerp)])

@@ -60,6 +60,7 @@ const tabs = ['sliders', 'between', 'photo', 'map'];
 
 function openTab(name, focus = true) {
   if (name !== 'between') stopPlaying();
+  stopDemonstrating();
   for (const tab of tabs) {
     const button = $(`tab-${tab}`);
     button.setAttribute('aria-selected', tab === name);

@@ -40,6 +40,7 @@ function remember(tag = null) {
 
 function undo() {
   if (!past.length) return;
+  stopDemonstrating();
   stopPlaying();
   stopSampling();
   Object.assign(state, past.pop());
@@ -50,6 +51,7 @@ function undo() {
 
 // Another face.
 function setCode(base, source, tag = null) {
+  stopDemonstrating();
   if (tag !== 'way') stopPlaying();
   stopSampling();
   remember(tag);
