@@ -663,6 +663,19 @@ def test_a_link_is_copied(opened):
     assert f'#{WEIGHTS[:6]}.' in view.url
 
 
+def test_the_link_of_a_sample_is_that_of_the_face_shown(opened):
+    view = opened(reduced_motion='reduce', permissions=['clipboard-read', 'clipboard-write'])
+    view.wait_for_timeout(500)
+    view.click('#tab-photo')
+    view.check('#sample')
+    view.click('#tab-sliders')
+    view.get_by_label('Glasses').fill('2')
+    view.click('#copy-link')
+    wait(view, '$("status").textContent')
+    link = view.evaluate('navigator.clipboard.readText()')
+    assert (shown_code(opened(hash=link[link.index('#'):])) - shown_code(view)).abs().max() < 0.03
+
+
 @pytest.mark.parametrize('hash, said', [
     ('#abcdef.gICA', 'another length, 3 and not 128'),
     (f'#abcdef.{"gICA" * 42}gIA', 'made with other weights'),

@@ -19,7 +19,7 @@ function filled(text, values = {}) {
 }
 
 async function copyLink() {
-  settled();
+  address();
   try {
     await navigator.clipboard.writeText(location.href);
     tell('copied');
