@@ -559,6 +559,17 @@ def test_what_is_no_picture_is_told_so(opened, content, name, type):
     assert view.inner_text('#status') == ''
 
 
+def test_on_a_telephone_a_message_is_in_sight(opened):
+    view = opened(size=(390, 844))
+    for tab in ('sliders', 'photo'):
+        view.click(f'#tab-{tab}')
+        view.set_input_files('#file', {'name': 'a.txt', 'mimeType': 'text/plain', 'buffer': b'?'})
+        wait(view, '$("status").textContent')
+        box = view.locator('#status').bounding_box()
+        assert box['y'] + box['height'] <= 844
+        view.evaluate('tell(null)')
+
+
 def test_a_photograph_is_dropped_on_the_page(opened, tmp_path):
     view = opened()
     view.evaluate('''bytes => {
