@@ -747,6 +747,16 @@ def test_it_fits_on_a_laptop_and_on_a_telephone(opened, locale):
         assert 0 <= box['y'] < 200 and box['height'] > 150, tab
 
 
+@pytest.mark.parametrize('size', [(640, 400), (740, 360)])        # enlarged to 200 %; a telephone
+def test_on_a_low_screen_the_face_leaves_room_for_sliders(opened, size):
+    view = opened(size=size)
+    view.mouse.move(200, size[1] - 20)
+    view.mouse.wheel(0, 900)
+    view.wait_for_timeout(300)
+    box = view.locator('#shown').bounding_box()
+    assert box['y'] + box['height'] <= size[1] / 2
+
+
 @pytest.mark.parametrize('locale', ['en-US', 'zh-CN'])
 @pytest.mark.parametrize('width', [768, 820, 1024])
 def test_it_fits_on_a_tablet(opened, locale, width):
