@@ -570,6 +570,19 @@ def test_on_a_telephone_a_message_is_in_sight(opened):
         view.evaluate('tell(null)')
 
 
+def test_the_file_that_was_chosen_last_is_shown(opened):
+    """Though one before it is larger, and so is read after it."""
+    view = opened()
+    pictures = [as_bytes(make_image(1, (4000, 4000))), as_bytes(make_image(2))]
+    view.evaluate('''files => {
+      for (const bytes of files) openFile(new File([Uint8Array.from(atob(bytes), letter =>
+        letter.charCodeAt(0))], 'a.jpg', {type: 'image/jpeg'}));
+    }''', [base64.b64encode(picture).decode() for picture in pictures])
+    wait(view, 'state.source === "Photo"')
+    view.wait_for_timeout(2000)
+    assert view.evaluate('[photo.picture.width, photo.picture.height]') == [178, 218]
+
+
 def test_a_photograph_is_dropped_on_the_page(opened, tmp_path):
     view = opened()
     view.evaluate('''bytes => {
