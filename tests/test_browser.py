@@ -307,6 +307,21 @@ def test_show_me_moves_the_first_slider_and_puts_it_back(opened):
     torch.testing.assert_close(shown_code(view), code, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize('act, amount', [
+    ('$("random").click()', 0), ('knobs[0].move(0.5)', 0.5), ('knobs[4].move(1)', 1.5),
+    ('$("try-code").click()', 1.5), ('$("tab-map").click()', 1.5), ('$("undo").click()', 1.5)])
+def test_who_does_something_else_while_a_slider_is_shown_ends_that(opened, act, amount):
+    view = opened()
+    view.get_by_label('Glasses').fill('1.5')
+    view.click('#try-code')
+    view.wait_for_timeout(700)
+    view.evaluate(act)
+    wait(view, '!document.querySelector(".demonstrated") && !wanted')
+    view.wait_for_timeout(3000)                                   # as long as it would have moved
+    assert view.evaluate('state.amounts[0]') == pytest.approx(amount)
+    assert float(view.get_by_label('Glasses').input_value()) == pytest.approx(amount)
+
+
 # ---- Between two faces ----
 
 @pytest.mark.parametrize('path, between', [('arc', slerp), ('line', lerp)])
@@ -544,6 +559,30 @@ def test_what_is_no_picture_is_told_so(opened, content, name, type):
     assert view.inner_text('#status') == ''
 
 
+def test_on_a_telephone_a_message_is_in_sight(opened):
+    view = opened(size=(390, 844))
+    for tab in ('sliders', 'photo'):
+        view.click(f'#tab-{tab}')
+        view.set_input_files('#file', {'name': 'a.txt', 'mimeType': 'text/plain', 'buffer': b'?'})
+        wait(view, '$("status").textContent')
+        box = view.locator('#status').bounding_box()
+        assert box['y'] + box['height'] <= 844
+        view.evaluate('tell(null)')
+
+
+def test_the_file_that_was_chosen_last_is_shown(opened):
+    """Though one before it is larger, and so is read after it."""
+    view = opened()
+    pictures = [as_bytes(make_image(1, (4000, 4000))), as_bytes(make_image(2))]
+    view.evaluate('''files => {
+      for (const bytes of files) openFile(new File([Uint8Array.from(atob(bytes), letter =>
+        letter.charCodeAt(0))], 'a.jpg', {type: 'image/jpeg'}));
+    }''', [base64.b64encode(picture).decode() for picture in pictures])
+    wait(view, 'state.source === "Photo"')
+    view.wait_for_timeout(2000)
+    assert view.evaluate('[photo.picture.width, photo.picture.height]') == [178, 218]
+
+
 def test_a_photograph_is_dropped_on_the_page(opened, tmp_path):
     view = opened()
     view.evaluate('''bytes => {
@@ -648,6 +687,19 @@ def test_a_link_is_copied(opened):
     assert f'#{WEIGHTS[:6]}.' in view.url
 
 
+def test_the_link_of_a_sample_is_that_of_the_face_shown(opened):
+    view = opened(reduced_motion='reduce', permissions=['clipboard-read', 'clipboard-write'])
+    view.wait_for_timeout(500)
+    view.click('#tab-photo')
+    view.check('#sample')
+    view.click('#tab-sliders')
+    view.get_by_label('Glasses').fill('2')
+    view.click('#copy-link')
+    wait(view, '$("status").textContent')
+    link = view.evaluate('navigator.clipboard.readText()')
+    assert (shown_code(opened(hash=link[link.index('#'):])) - shown_code(view)).abs().max() < 0.03
+
+
 @pytest.mark.parametrize('hash, said', [
     ('#abcdef.gICA', 'another length, 3 and not 128'),
     (f'#abcdef.{"gICA" * 42}gIA', 'made with other weights'),
@@ -706,6 +758,31 @@ def test_it_fits_on_a_laptop_and_on_a_telephone(opened, locale):
         view.wait_for_timeout(150)
         box = view.locator('#face').bounding_box()                # in sight while sliders scroll
         assert 0 <= box['y'] < 200 and box['height'] > 150, tab
+
+
+@pytest.mark.parametrize('size', [(640, 400), (740, 360)])        # enlarged to 200 %; a telephone
+def test_on_a_low_screen_the_face_leaves_room_for_sliders(opened, size):
+    view = opened(size=size)
+    view.mouse.move(200, size[1] - 20)
+    view.mouse.wheel(0, 900)
+    view.wait_for_timeout(300)
+    box = view.locator('#shown').bounding_box()
+    assert box['y'] + box['height'] <= size[1] / 2
+
+
+@pytest.mark.parametrize('locale', ['en-US', 'zh-CN'])
+@pytest.mark.parametrize('width', [768, 820, 1024])
+def test_it_fits_on_a_tablet(opened, locale, width):
+    """Nothing sticks out, and what is beside something else is not squeezed to nothing."""
+    view = opened(locale=locale, size=(width, 1180))
+    for tab, places in {'sliders': ['.knob input'], 'between': ['#palette button', '#way'],
+                        'photo': ['#picture', '#size', '#eyes'],
+                        'map': ['#grid button', '#temperature']}.items():
+        view.click(f'#tab-{tab}')
+        assert view.evaluate('document.documentElement.scrollWidth') <= width, tab
+        for place in places:
+            least = 40 if 'button' in place else 150
+            assert view.locator(place).first.bounding_box()['width'] >= least, place
 
 
 def test_light_and_dark(opened):

@@ -220,6 +220,12 @@ def test_codes_of_other_weights_are_told_so(tmp_path, capsys):
     assert 'were saved of other weights: expect other faces' in capsys.readouterr().out
 
 
+def test_codes_that_an_editor_saved_with_a_byte_order_mark(tmp_path):
+    path = write_codes(tmp_path / 'a.json', [[0.5, 1]])
+    path.write_text(path.read_text(), encoding='utf-8-sig')
+    assert read_codes(path, 2).tolist() == [[0.5, 1]]
+
+
 @pytest.mark.parametrize('text, said', [
     ('no json', 'is no JSON'), ('\xff', 'is no JSON'), ('[[1, 2]]', 'holds no codes'),
     ('{"codes": [[1, 2]]}', 'holds no codes')])

@@ -68,7 +68,7 @@ def read_codes(path, latent_dim, weights=''):
         UserError: there is no such file, it holds no codes, or codes of another length.
     """
     try:
-        with open(path, encoding='utf-8') as file:
+        with open(path, encoding='utf-8-sig') as file:      # editors of Windows begin with a mark
             saved = json.load(file)
     except FileNotFoundError as error:
         raise UserError(f'there is no file {path}: give --code the file that the page of explore '

@@ -19,7 +19,7 @@ function filled(text, values = {}) {
 }
 
 async function copyLink() {
-  settled();
+  address();
   try {
     await navigator.clipboard.writeText(location.href);
     tell('copied');
@@ -60,6 +60,7 @@ const tabs = ['sliders', 'between', 'photo', 'map'];
 
 function openTab(name, focus = true) {
   if (name !== 'between') stopPlaying();
+  stopDemonstrating();
   for (const tab of tabs) {
     const button = $(`tab-${tab}`);
     button.setAttribute('aria-selected', tab === name);

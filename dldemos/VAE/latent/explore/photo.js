@@ -12,18 +12,11 @@ class Photo {
     this.picture = null;                     // a canvas
   }
 
-  // Take an image file. Resolves to whether it is one. The browser turns it as its EXIF says.
-  async open(file) {
-    let bitmap;
-    try {
-      bitmap = await createImageBitmap(file);
-    } catch (error) {
-      return false;
-    }
+  // Take the pixels of an image file.
+  take(bitmap) {
     this.picture = within(bitmap, MOST_PIXELS);
     bitmap.close();
     this.reset();
-    return true;
   }
 
   // As a crop of CelebA: of its size the middle 168 pixels, of any other the largest square.

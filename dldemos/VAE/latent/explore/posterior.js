@@ -4,11 +4,18 @@
 const photo = new Photo($('picture'));
 let posterior = null, encoding = false, sampling = null;
 
+let latest = null;             // file that was chosen: a large one before it may be read after it
+
 async function openFile(file) {
   if (!file) return;
+  latest = file;
   const isText = /json|text/.test(file.type) || /\.json$/i.test(file.name);
-  if (isText) return openCode(await file.text(), file);
-  if (!await photo.open(file)) return tell('noPicture');
+  // The browser turns a picture as its EXIF says.
+  const content = await (isText ? file.text() : createImageBitmap(file)).catch(() => null);
+  if (file !== latest) return;
+  if (isText) return openCode(content, file);
+  if (!content) return tell('noPicture');
+  photo.take(content);
   for (const id of ['size', 'turn']) $(id).disabled = false;
   openTab('photo', false);
   tell(null);

@@ -34,6 +34,7 @@ class Knob {
   }
 
   move(value) {
+    stopDemonstrating();
     remember(this.key);
     stopPlaying();
     this.write(value);
@@ -102,8 +103,11 @@ function moreDimensions() {
   $('more').hidden = shown + N_KNOBS >= N;
 }
 
+let demonstrated = null;       // {knob, from, frame}: a slider that moves by itself
+
 // Move a slider there and back, as a reader would.
 function demonstrate(knob) {
+  stopDemonstrating();
   const from = knob.read(code()), start = performance.now();
   const far = 0.9 * Math.max(1, knob.reach - Math.abs(from));
   remember();
@@ -111,9 +115,20 @@ function demonstrate(knob) {
     const t = Math.min(1, (now - start) / 3000);
     knob.write(from + (t < 1 ? far * Math.sin(2 * Math.PI * t) : 0));
     changed();
-    if (t < 1) requestAnimationFrame(step);
-    else knob.place.classList.remove('demonstrated');
+    if (t < 1) demonstrated.frame = requestAnimationFrame(step);
+    else stopDemonstrating();
   };
   knob.place.classList.add('demonstrated');
-  requestAnimationFrame(step);
+  demonstrated = {knob, from, frame: requestAnimationFrame(step)};
+}
+
+// The reader does something else: put that slider back first.
+function stopDemonstrating() {
+  if (!demonstrated) return;
+  const {knob, from, frame} = demonstrated;
+  demonstrated = null;
+  cancelAnimationFrame(frame);
+  knob.write(from);
+  knob.place.classList.remove('demonstrated');
+  changed();
 }

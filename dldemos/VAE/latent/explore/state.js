@@ -40,6 +40,7 @@ function remember(tag = null) {
 
 function undo() {
   if (!past.length) return;
+  stopDemonstrating();
   stopPlaying();
   stopSampling();
   Object.assign(state, past.pop());
@@ -50,6 +51,7 @@ function undo() {
 
 // Another face.
 function setCode(base, source, tag = null) {
+  stopDemonstrating();
   if (tag !== 'way') stopPlaying();
   stopSampling();
   remember(tag);
@@ -84,12 +86,17 @@ function caption() {
 
 function settled() {
   if (state.noise) return;                     // it changes all the time
+  address();
+  knobs.forEach(knob => knob.renew());
+}
+
+// The code that is shown now, in the address.
+function address() {
   try {
     history.replaceState(null, '', toAddress(code(), model.weights));
   } catch (error) {
     // Some browsers allow no address of a page from disk: the link is in the file, then.
   }
-  knobs.forEach(knob => knob.renew());
 }
 
 // Work of a few milliseconds each, done between frames: first what draws on a canvas in sight. A
