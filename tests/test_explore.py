@@ -212,6 +212,15 @@ def test_codes_of_a_file_are_drawn(here, capsys):
         assert numpy.abs(drawn - face.permute(1, 2, 0).numpy()).max() < 1.01 / 255
 
 
+def test_what_a_file_of_codes_leaves_nothing_to_decide_is_told(here, capsys):
+    write_codes(here / 'code.json', [[0.0] * 128])
+    program.main(['generate', '--code', 'code.json', '--prior', 'flow', '--n_samples', '3'])
+    assert 'not looked at, the codes being those of a file: n_samples, prior' in (
+        capsys.readouterr().out)
+    program.main(['generate', '--code', 'code.json'])
+    assert 'not looked at' not in capsys.readouterr().out
+
+
 def test_codes_of_other_weights_are_told_so(tmp_path, capsys):
     path = write_codes(tmp_path / 'a.json', [[0.5, 1]], weights='abcdef')
     assert read_codes(path, 2, 'abcdef0123456789').tolist() == [[0.5, 1]]

@@ -327,6 +327,8 @@ class Session:
         """The codes that generate decodes: random ones, or those of the file `code`."""
         if self.settings.code is None:
             return self.draw(self.settings.n_samples)
+        if ignored := self.given.keys() & {'prior', 'temperature', 'n_samples'}:
+            print(f'not looked at, the codes being those of a file: {", ".join(sorted(ignored))}')
         return read_codes(self.settings.code, self.model.latent_dim, self.weights_hash)
 
     @property
