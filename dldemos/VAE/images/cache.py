@@ -182,10 +182,10 @@ def build(path, source, key, img_shape, crop):
     with bar, ThreadPoolExecutor(os.cpu_count()) as pool, atomic_write(path) as file, \
             limits_of_pillow():
         for chunk, results in in_turn(pool, decode_some, chunks(entries)):
+            file.write(b''.join(result for result in results if isinstance(result, bytes)))
             for (name, _), result in zip(chunk, results):
                 if isinstance(result, bytes):
                     kept.append(name)
-                    file.write(result)
                 elif isinstance(result, UserError):      # of no image, but of what is installed
                     raise result
                 else:

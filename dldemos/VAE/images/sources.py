@@ -53,6 +53,7 @@ def readable():
     with contextlib.suppress(ImportError):
         from pillow_heif import register_heif_opener
         register_heif_opener()
+    Image.preinit()                  # the common formats, to be tried before all others
     Image.init()
     formats = tuple(name for name in Image.OPEN if name not in NO_PICTURES)
     return tuple(suffix for suffix, name in Image.registered_extensions().items()
