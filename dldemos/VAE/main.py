@@ -123,15 +123,15 @@ def train(device, dataloader, model, held_out=None, settings=None, **changes):
     device = torch.device(device)
     model.to(device, memory_format=torch.channels_last)
     steps.check_batches(dataloader, model)
-    network = processes.share(model, device)
     loss_terms = partial(compute_loss, kl_weight=settings.kl_weight)
     n_steps = settings.n_epochs * len(dataloader)
     optimizer = steps.make_optimizer(model, settings)
     schedule = steps.make_schedule(optimizer, n_steps, settings)
     parts = {'model': model, 'optimizer': optimizer, 'schedule': schedule}
     run = checkpoint.Run(settings, device, n_steps, describe(dataloader), parts)
-    with run.under_way():
+    with run.under_way(), speed.faster_layers(model, device):
         rows = run.start()
+        network = processes.share(model, device)
         step_loss = speed.compile_loss(loss_terms, network, dataloader, device,
                                        settings.n_epochs, settings.compile)
         log.print_header(rows, settings, len(dataloader))
