@@ -68,10 +68,14 @@ class CelebADataset(Dataset):
         return list(self[indices])
 
     def read(self, indices):
-        """The images of a list of indices, float (N, 3, *img_shape)."""
+        """The images of a list of indices, float (N, 3, *img_shape) in [0, 1]."""
+        return self.read_pixels(indices).float().div_(255)
+
+    def read_pixels(self, indices):
+        """Their pixels as they are stored, uint8 (N, 3, *img_shape)."""
         if self.pixels is None:                    # mapped by each process for itself
             self.pixels = map_pixels(self.cache, self.n_cached, self.img_shape)
-        return torch.from_numpy(self.pixels[indices]).float().div_(255)
+        return torch.from_numpy(self.pixels[indices])
 
     def fingerprint(self, indices):
         """A hash of which images these are, of their files and of how they were decoded."""
@@ -90,9 +94,14 @@ class CelebADataset(Dataset):
 
 def flip_half(images):
     """Flip each image (N, 3, H, W) horizontally in one of two cases: other faces, for free."""
-    chosen = torch.rand(len(images)) < 0.5
+    chosen = chosen_half(len(images))
     images[chosen] = images[chosen].flip(-1)
     return images
+
+
+def chosen_half(n_images):
+    """Which of n_images are flipped, each in one of two cases: bool (n_images,), on the CPU."""
+    return torch.rand(n_images) < 0.5
 
 
 def split(dataset, held_out):

@@ -24,7 +24,7 @@ from dldemos.VAE.latent.walks import interpolate, traverse
 from dldemos.VAE.session import Session
 from dldemos.VAE.support.errors import exit_status
 from dldemos.VAE.support.settings import as_line, current_settings, in_force, parse
-from dldemos.VAE.training import checkpoint, log, processes, speed, steps
+from dldemos.VAE.training import checkpoint, log, on_device, processes, speed, steps
 
 # Hyperparameters. Edit them here, or give them as options: --n_epochs 2
 
@@ -85,8 +85,7 @@ def loss_fn(y, y_hat, mean, logvar, kl_weight=None, return_terms=False):
     Args:
         y, y_hat: images and decoded images, (N, 3, 64, 64).
         mean, logvar: the codes' distributions, (N, latent_dim).
-        kl_weight: a number, 'auto': that of the best decoder variance for this batch, or None:
-            as set above.
+        kl_weight: a number; 'auto': of the best decoder variance for this batch; None: as above.
 
     Returns:
         The loss; with return_terms, (loss, reconstruction, kl): the squared error, a mean over
@@ -132,6 +131,7 @@ def train(device, dataloader, model, held_out=None, settings=None, **changes):
     with run.under_way(), speed.faster_layers(model, device):
         rows = run.start()
         network = processes.share(model, device)
+        dataloader, held_out = on_device.kept(dataloader, device), on_device.kept(held_out, device)
         step_loss = speed.compile_loss(loss_terms, network, dataloader, device,
                                        settings.n_epochs, settings.compile)
         log.print_header(rows, settings, len(dataloader))

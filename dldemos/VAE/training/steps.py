@@ -92,7 +92,19 @@ def to_device(images, device):
     if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
         raise UserError(f'a batch has the shape {tuple(images.shape)} and {images.dtype}, and must '
                         f'be images (N, 3, H, W) in floating point, from 0 to 1')
-    return images.to(device, memory_format=torch.channels_last)
+    return moved(images, device).to(memory_format=torch.channels_last)
+
+
+def moved(tensor, device):
+    """A tensor on a device; a copy to CUDA goes on beside what the program does next."""
+    if goes_pinned(tensor.device, torch.device(device)):
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
+def goes_pinned(source, device):
+    """Whether a copy between these torch.devices starts from pinned memory, as CUDA's may."""
+    return source.type == 'cpu' and device.type == 'cuda'
 
 
 class Totals:
