@@ -21,7 +21,7 @@ def test_orthogonalized_keeps_the_directions_and_evens_out_their_lengths(shape):
     torch.manual_seed(0)
     matrix = torch.randn(shape) @ torch.diag(torch.linspace(0.1, 10, shape[1]))
     left, values, right = torch.linalg.svd(matrix, full_matrices=False)
-    between = left.T @ muon.orthogonalized(matrix) @ right.T
+    between = left.T @ muon.orthogonalized([matrix])[0] @ right.T
     torch.testing.assert_close(between, torch.diag(between.diag()), rtol=0, atol=1e-3)
     large = between.diag()[values > 0.05 * values.max()]
     assert large.min() > 0.65 and large.max() < 1.25
@@ -35,13 +35,23 @@ def test_orthogonalized_is_the_iteration_on_the_whole_matrix():
     for _ in range(5):
         square = x @ x.T
         x = 3.4445 * x + (-4.7750 * square + 2.0315 * square @ square) @ x
-    torch.testing.assert_close(muon.orthogonalized(matrix), x.float(), rtol=0, atol=1e-3)
+    torch.testing.assert_close(muon.orthogonalized([matrix])[0], x.float(), rtol=0, atol=1e-3)
 
 
 def test_orthogonalized_does_not_depend_on_the_length():
     matrix = torch.randn(5, 9)
-    torch.testing.assert_close(muon.orthogonalized(1000 * matrix), muon.orthogonalized(matrix))
-    assert muon.orthogonalized(torch.zeros(5, 9)).eq(0).all()
+    long, short, none = muon.orthogonalized([1000 * matrix, matrix, torch.zeros(5, 9)])
+    torch.testing.assert_close(long, short)
+    assert none.eq(0).all()
+
+
+def test_matrices_that_are_worked_on_together_do_not_mix():
+    torch.manual_seed(0)
+    matrices = [torch.randn(shape) for shape in [(8, 20), (20, 8), (8, 8), (3, 20), (5, 3), (1, 1)]]
+    together = muon.orthogonalized(matrices)
+    for matrix, result in zip(matrices, together):
+        torch.testing.assert_close(result, muon.orthogonalized([matrix])[0])
+    assert muon.orthogonalized([]) == []
 
 
 def test_hidden_weights_are_those_between_other_layers_and_not_too_large():
@@ -77,7 +87,7 @@ def test_two_steps_are_those_of_the_definition_for_matrices_and_of_adam_for_the_
             momentum[name] = 0.8 * momentum[name] + 0.2 * gradients[name]
             direction = (0.2 * gradients[name] + 0.8 * momentum[name]).flatten(1)
             rows, columns = direction.shape
-            even = muon.orthogonalized(direction) * max(1, rows / columns) ** 0.5
+            even = muon.orthogonalized([direction])[0] * max(1, rows / columns) ** 0.5
             expected[name] -= 8 * 0.01 * even.view_as(gradients[name])
     for (name, a), b in zip(model.named_parameters(), other.parameters()):
         torch.testing.assert_close(a.detach(), expected[name] if name in hidden else b.detach())

@@ -38,6 +38,7 @@ class Muon(torch.optim.Adam):
     @torch.no_grad()
     def step(self, closure=None):
         *_, matrices = self.param_groups
+        directions = []
         for weight in matrices['params']:
             gradient, weight.grad = weight.grad, None       # Adam leaves it alone
             state = self.state[weight]
@@ -46,7 +47,8 @@ class Muon(torch.optim.Adam):
                 state['momentum'] = torch.zeros_like(gradient)
             state['step'] += 1
             momentum = state['momentum'].lerp_(gradient, 1 - MOMENTUM)
-            update = orthogonalized(gradient.lerp(momentum, MOMENTUM).reshape(len(weight), -1))
+            directions.append(gradient.lerp(momentum, MOMENTUM).reshape(len(weight), -1))
+        for weight, update in zip(matrices['params'], orthogonalized(directions)):
             length = max(1, update.shape[0] / update.shape[1]) ** 0.5
             weight.add_(update.reshape(weight.shape), alpha=-matrices['lr'] * length)
         return super().step(closure)
@@ -66,28 +68,32 @@ def hidden_weights(model):
             and layer not in left_out and min(layer.weight.flatten(1).shape) <= LARGEST]
 
 
-def orthogonalized(matrix):
-    """A matrix of the same shape and singular vectors, its singular values from 0.7 to 1.2.
+def orthogonalized(matrices):
+    """Matrices of the same shapes and singular vectors, their singular values from 0.7 to 1.2.
 
     Newton-Schulz iterations: each puts the singular values through an odd polynomial, whose
     fixed point is near 1. Values that are tiny beside the largest come out smaller. All of it
-    happens in the small square matrices x @ x.T and `power`, where x is power @ (the input).
+    happens in the small square matrices x @ x.T and `power`, where x is power @ (the input), for
+    all matrices of one shorter side at once: many small products take longer one by one.
     """
-    x = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
-    x = x / (x.norm() + 1e-12)                  # no singular value above 1
-    square = x @ x.T
-    power = factor = polynomial(square)
-    for _ in range(N_ITERATIONS - 1):
-        square = factor @ square @ factor
-        factor = polynomial(square)
-        power = factor @ power
-    x = power @ x
-    return x.T if matrix.shape[0] > matrix.shape[1] else x
+    flat = [matrix.T if matrix.shape[0] > matrix.shape[1] else matrix for matrix in matrices]
+    flat = [x / (x.norm() + 1e-12) for x in flat]           # no singular value above 1
+    for side in {len(x) for x in flat}:
+        alike = [i for i, x in enumerate(flat) if len(x) == side]
+        square = torch.stack([flat[i] @ flat[i].T for i in alike])
+        power = factor = polynomial(square)
+        for _ in range(N_ITERATIONS - 1):
+            square = factor @ square @ factor
+            factor = polynomial(square)
+            power = factor @ power
+        for i, its_power in zip(alike, power):
+            flat[i] = its_power @ flat[i]
+    return [x if x.shape == matrix.shape else x.T for x, matrix in zip(flat, matrices)]
 
 
 def polynomial(square):
-    """a + b square + c square @ square, with which an iteration multiplies its matrix."""
+    """a + b square + c square @ square of each (N, side, side): what an iteration multiplies by."""
     a, b, c = COEFFICIENTS
-    result = torch.addmm(square, square, square, beta=b, alpha=c)
-    result.diagonal().add_(a)
+    result = torch.baddbmm(square, square, square, beta=b, alpha=c)
+    result.diagonal(dim1=1, dim2=2).add_(a)
     return result
