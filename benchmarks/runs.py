@@ -16,7 +16,8 @@ def run(root, actions, options, seed, environment=None):
     """Run actions of main on the images of `root`.
 
     Returns:
-        {name: value} of the last row of its log, and of `evaluate` where that is among them.
+        {name: value} of the last row of its log, and of `evaluate` where that is among them;
+        'rows': all rows of its log.
     """
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(
@@ -26,7 +27,9 @@ def run(root, actions, options, seed, environment=None):
             env={**os.environ, 'PYTHONPATH': str(REPOSITORY), **(environment or {})})
         work_dir = Path(folder) / 'work_dirs'
         with open(work_dir / 'log.csv') as file:
-            metrics = {name: float(value) for name, value in list(csv.DictReader(file))[-1].items()}
+            rows = [{name: float(value) for name, value in row.items()}
+                    for row in csv.DictReader(file)]
+        metrics = {**rows[-1], 'rows': rows}
         if 'evaluate' in actions:
             metrics |= json.loads((work_dir / 'evaluate.json').read_text())
     return metrics
