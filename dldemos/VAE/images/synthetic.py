@@ -643,6 +643,7 @@ def helpers(n, folder, n_faces, seed):
     imports the user's script again.
     """
     arguments = (folder, n_faces, seed, *sys.path, Path(__file__).parents[3])
+    environment = {'PILLOW_BLOCKS_MAX': '4', **os.environ}      # memory kept: few page faults
     processes = []
     try:
         with suppress(OSError, ValueError):             # one that cannot start is not missed
@@ -650,7 +651,7 @@ def helpers(n, folder, n_faces, seed):
                 processes.append(subprocess.Popen(
                     [sys.executable, '-c', HELPER, *map(str, arguments)],
                     stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                    creationflags=getattr(subprocess, 'CREATE_NO_WINDOW', 0)))
+                    env=environment, creationflags=getattr(subprocess, 'CREATE_NO_WINDOW', 0)))
         yield
     finally:
         for process in processes:
