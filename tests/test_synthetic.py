@@ -1,9 +1,11 @@
+import io
 import os
 import random
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -172,7 +174,23 @@ def test_a_drawing_of_another_seed_is_not_mixed_in(tmp_path, monkeypatch):
     assert contents(draw_sample_faces(tmp_path / 'faces', n_faces=3, seed=2)) == expected
 
 
-DRAW = 'from dldemos.VAE.images.synthetic import draw_sample_faces; draw_sample_faces("faces", {})'
+DRAW = '''
+import os
+from dldemos.VAE.images import synthetic
+os.cpu_count, synthetic.FACES_EACH = lambda: 2, 10
+synthetic.draw_sample_faces("faces", {})
+'''
+
+
+def faces_in(folder):
+    return len(list(folder.glob('*.jpg')))
+
+
+def wait_for(n_faces, unfinished):
+    deadline = time.time() + 60
+    while faces_in(unfinished) < n_faces and time.time() < deadline:
+        time.sleep(0.01)
+    assert faces_in(unfinished) >= n_faces
 
 
 def start(cwd, n_faces):
@@ -183,15 +201,25 @@ def start(cwd, n_faces):
 
 def test_a_killed_drawing_leaves_no_folder(tmp_path):
     process = start(tmp_path, 100_000)
-    deadline = time.time() + 60
-    third = unfinished_folder(tmp_path / 'faces') / '000003.jpg'
-    while not third.exists() and time.time() < deadline:
-        time.sleep(0.02)
+    wait_for(3, unfinished_folder(tmp_path / 'faces'))
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert not (tmp_path / 'faces').exists()
     expected = contents(draw_sample_faces(tmp_path / 'whole', n_faces=2))
     assert contents(draw_sample_faces(tmp_path / 'faces', n_faces=2)) == expected
+
+
+def test_helpers_end_when_the_drawing_is_killed(tmp_path):
+    process = start(tmp_path, 100_000)
+    unfinished = unfinished_folder(tmp_path / 'faces')
+    wait_for(3, unfinished)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    deadline, before = time.time() + 60, -1
+    while faces_in(unfinished) != before and time.time() < deadline:
+        before = faces_in(unfinished)
+        time.sleep(0.5)
+    assert faces_in(unfinished) == before < 100_000
 
 
 def test_two_processes_at_once(tmp_path):
@@ -212,3 +240,136 @@ def test_a_full_disk_leaves_no_folder(tmp_path, monkeypatch):
     with pytest.raises(OSError):
         draw_sample_faces(tmp_path / 'faces', n_faces=3)
     assert not (tmp_path / 'faces').exists()
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """Three processes for however few faces; the helpers that were started."""
+    processes = []
+    popen = subprocess.Popen
+
+    def recorded(*arguments, **options):
+        processes.append(popen(*arguments, **options))
+        return processes[-1]
+
+    monkeypatch.setattr(synthetic, 'FACES_EACH', 1)
+    monkeypatch.setattr(os, 'cpu_count', lambda: 3)
+    monkeypatch.setattr(subprocess, 'Popen', recorded)
+    return processes
+
+
+@pytest.mark.parametrize('name, seed', [('faces', 0), ('my faces; $x \udcff', 'a "seed"'),
+                                        ('-c', -1)])
+def test_helpers_draw_the_same_faces(here, started, monkeypatch, name, seed):
+    """This process draws one face, and that only when helpers have drawn all."""
+    (here / 'random.py').write_text('raise SystemExit')        # not what the helpers import
+    unfinished = unfinished_folder(here / name, seed)
+
+    def late(face):
+        drawn.append(face)
+        wait_for(20, unfinished)
+        return draw_face(face)
+
+    drawn = []
+    monkeypatch.setattr(synthetic, 'draw_face', late)
+    monkeypatch.setattr(sys, 'path', [path for path in sys.path
+                                      if not os.path.exists(f'{path}/dldemos')])
+    folder = draw_sample_faces(name, n_faces=20, seed=seed)
+    assert (len(drawn), len(started)) == (1, 2)
+    monkeypatch.undo()
+    assert contents(here / folder) == contents(draw_sample_faces(here / 'alone', 20, seed))
+    assert sorted(os.listdir(here)) == sorted([name, 'alone', 'random.py'])
+
+
+@pytest.mark.parametrize('signal_number', [signal.SIGKILL, signal.SIGSTOP])
+def test_a_helper_that_dies_or_hangs_is_not_missed(tmp_path, started, monkeypatch, signal_number):
+    unfinished = unfinished_folder(tmp_path / 'faces')
+
+    def interfering(face):
+        if not drawn:
+            wait_for(3, unfinished)
+            started[0].send_signal(signal_number)
+        drawn.append(face)
+        return draw_face(face)
+
+    drawn = []
+    monkeypatch.setattr(synthetic, 'draw_face', interfering)
+    folder = draw_sample_faces(tmp_path / 'faces', n_faces=100)
+    assert [process.returncode is None for process in started] == [False, False]
+    monkeypatch.undo()
+    assert contents(folder) == contents(draw_sample_faces(tmp_path / 'alone', n_faces=100))
+
+
+@pytest.mark.parametrize('executable', ['', None, '/no/such/python', sys.executable + '-no',
+                                        '/bin/sh'])
+def test_without_a_python_to_start_it_draws_alone(tmp_path, started, monkeypatch, executable):
+    monkeypatch.setattr(sys, 'executable', executable)
+    folder = draw_sample_faces(tmp_path / 'faces', n_faces=6)
+    assert not started
+    monkeypatch.undo()
+    assert contents(folder) == contents(draw_sample_faces(tmp_path / 'alone', n_faces=6))
+
+
+@pytest.mark.parametrize('fault', [KeyboardInterrupt, OSError(28, 'No space left on device')])
+def test_helpers_end_with_the_call(tmp_path, started, monkeypatch, fault):
+    def failing(face):
+        raise fault
+
+    monkeypatch.setattr(synthetic, 'draw_face', failing)
+    with pytest.raises((KeyboardInterrupt, OSError)):
+        draw_sample_faces(tmp_path / 'faces', n_faces=2000)
+    assert [process.returncode for process in started] == [-signal.SIGKILL] * 2
+
+
+def test_a_fault_that_stops_helpers_too_is_told_once(tmp_path, started, monkeypatch, capfd):
+    def late(face):
+        unfinished_folder(tmp_path / 'faces').rename(tmp_path / 'elsewhere')
+        assert [process.wait(timeout=60) for process in started] == [1, 1]
+        return draw_face(face)
+
+    monkeypatch.setattr(synthetic, 'draw_face', late)
+    with pytest.raises(FileNotFoundError):
+        draw_sample_faces(tmp_path / 'faces', n_faces=2000)
+    assert capfd.readouterr() == ('', '')
+
+
+@pytest.mark.parametrize('cores, missing, n', [
+    (1, 4000, 0), (None, 4000, 0), (2, 4000, 1), (64, 4000, 7), (2, 999, 0), (2, 1000, 1),
+    (64, 100_000, 63), (2, 0, 0)])
+def test_a_helper_for_each_core_with_much_to_draw(monkeypatch, cores, missing, n):
+    monkeypatch.setattr(os, 'cpu_count', lambda: cores)
+    assert synthetic.count_helpers(missing) == n
+
+
+def test_the_bar_counts_the_faces_of_helpers(tmp_path, started, monkeypatch):
+    counts = []
+
+    class Bar(synthetic.tqdm):
+        def __init__(self, **options):
+            super().__init__(**{**options, 'disable': False, 'file': io.StringIO()})
+
+        def update(self, n):
+            super().update(n)
+            counts.append(self.n)
+
+    def late(face):
+        wait_for(20, unfinished_folder(tmp_path / 'faces'))
+        return draw_face(face)
+
+    monkeypatch.setattr(synthetic, 'tqdm', Bar)
+    monkeypatch.setattr(synthetic, 'draw_face', late)
+    draw_sample_faces(tmp_path / 'faces', n_faces=20)
+    assert counts == [20]
+
+
+def test_two_that_put_one_face_there_at_once(tmp_path, monkeypatch):
+    """As Windows does: one of them is refused."""
+    replace = Path.replace
+
+    def refused(path, target):
+        replace(path, target)
+        raise PermissionError(13, 'Access is denied')
+
+    expected = contents(draw_sample_faces(tmp_path / 'alone', n_faces=3))
+    monkeypatch.setattr(Path, 'replace', refused)
+    assert contents(draw_sample_faces(tmp_path / 'faces', n_faces=3)) == expected

@@ -13,10 +13,14 @@ light, backdrop) varies little.
 import glob
 import hashlib
 import math
+import os
 import random
 import shutil
+import subprocess
 import sys
+import threading
 import uuid
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import PIL
@@ -30,6 +34,9 @@ WIDTH, HEIGHT = 178, 218
 SCALE = 2                    # drawn at twice the size, then shrunk: soft edges
 VERSION = 2                  # of the drawing: another number leaves unfinished folders aside
 LIST_NAME = 'list_attr_sample_faces.txt'
+FACES_EACH = 500             # drawn in 2 s by a process that takes 0.1 s to start
+HELPER = ('import sys; sys.path[:] = sys.argv[4:]; '
+          'from dldemos.VAE.images.synthetic import help_drawing; help_drawing(*sys.argv[1:4])')
 
 SKIN = [(255, 226, 205), (246, 206, 176), (228, 180, 142), (200, 146, 106), (156, 104, 72),
         (108, 70, 50), (78, 50, 38)]
@@ -562,7 +569,8 @@ def draw_sample_faces(folder='data/sample_faces', n_faces=4000, seed=0):
 
     Face i depends on (seed, i) alone. The folder appears when all is drawn; until then the
     faces lie in unfinished_folder, from where a later call goes on. A folder that is
-    there already is whole and stays as it is.
+    there already is whole and stays as it is. Where there is much to draw, further processes
+    help; they end with the call.
 
     Returns:
         The folder, as a Path.
@@ -572,16 +580,16 @@ def draw_sample_faces(folder='data/sample_faces', n_faces=4000, seed=0):
         return folder
     unfinished = unfinished_folder(folder, seed)
     unfinished.mkdir(parents=True, exist_ok=True)
-    unique = uuid.uuid4().hex                           # of this process, on whatever machine
-    factors = [random_factors(random.Random(f'{seed}/{i}')) for i in range(1, n_faces + 1)]
     names = [f'{i:06}.jpg' for i in range(1, n_faces + 1)]
     try:
-        for name, f in tqdm(list(zip(names, factors)), unit='face', disable=None, leave=False,
-                            desc='drawing synthetic faces once'):
-            if not is_whole(unfinished / name):
-                part = unfinished / f'{name}.{unique}.tmp'
-                draw_face(f).save(part, 'JPEG', quality=92)
-                part.replace(unfinished / name)
+        n_missing = sum(not is_whole(unfinished / name) for name in names)
+        with tqdm(total=n_faces, unit='face', disable=None, leave=False,
+                  desc='drawing synthetic faces once') as bar, \
+                helpers(count_helpers(n_missing), folder, n_faces, seed):
+            for n_drawn, _ in enumerate(draw_missing(unfinished, n_faces, seed)):
+                if not bar.disable and n_drawn % (n_faces // 200 + 1) == 0:
+                    bar.update(len(set(names).intersection(os.listdir(unfinished))) - bar.n)
+        factors = [face_factors(seed, i) for i in range(1, n_faces + 1)]
         with atomic_write(unfinished / LIST_NAME, 'w') as file:
             file.write(attribute_list(names, factors))
         unfinished.rename(folder)
@@ -594,6 +602,73 @@ def draw_sample_faces(folder='data/sample_faces', n_faces=4000, seed=0):
             raise
         shutil.rmtree(unfinished, ignore_errors=True)   # another process was the first to end
     return folder
+
+
+def face_factors(seed, i):
+    return random_factors(random.Random(f'{seed}/{i}'))
+
+
+def draw_missing(unfinished, n_faces, seed):
+    """Draw the faces that are not there yet, and yield after each.
+
+    Processes that do so at once share the work: each has an order of its own, so that two
+    seldom draw the same face.
+    """
+    unique = uuid.uuid4().hex                           # of this process, on whatever machine
+    for i in random.Random().sample(range(1, n_faces + 1), n_faces):
+        face = unfinished / f'{i:06}.jpg'
+        if not is_whole(face):
+            part = unfinished / f'{face.name}.{unique}.tmp'
+            draw_face(face_factors(seed, i)).save(part, 'JPEG', quality=92)
+            try:
+                part.replace(face)
+            except PermissionError:                     # Windows: two put one face there at once
+                if not is_whole(face):
+                    raise
+            yield
+
+
+def count_helpers(n_missing):
+    """How many further processes to start: none if sys.executable is not known as a Python."""
+    if 'python' not in Path(sys.executable or '').name.lower():
+        return 0
+    return max(0, min(os.cpu_count() or 1, n_missing // FACES_EACH) - 1)
+
+
+@contextmanager
+def helpers(n, folder, n_faces, seed):
+    """While the block runs, `n` further processes draw too; what they leave is for this one.
+
+    Not by multiprocessing: a fork does not get on with torch's threads, and what it spawns
+    imports the user's script again.
+    """
+    arguments = (folder, n_faces, seed, *sys.path, Path(__file__).parents[3])
+    environment = {'PILLOW_BLOCKS_MAX': '4', **os.environ}      # memory kept: few page faults
+    processes = []
+    try:
+        with suppress(OSError, ValueError):             # one that cannot start is not missed
+            for _ in range(n):
+                processes.append(subprocess.Popen(
+                    [sys.executable, '-c', HELPER, *map(str, arguments)],
+                    stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                    env=environment, creationflags=getattr(subprocess, 'CREATE_NO_WINDOW', 0)))
+        yield
+    finally:
+        for process in processes:
+            with process:                               # waits for its end
+                process.kill()
+
+
+def help_drawing(folder, n_faces, seed):
+    """Draw until all faces are there, or the process that started this one is gone."""
+    threading.Thread(target=exit_with_starter, daemon=True).start()
+    for _ in draw_missing(unfinished_folder(Path(folder), seed), int(n_faces), seed):
+        pass
+
+
+def exit_with_starter():
+    os.read(0, 1)                                       # stdin is a pipe that it holds open
+    os._exit(1)
 
 
 def is_whole(path):
