@@ -409,6 +409,19 @@ def test_faster_layers_are_plain_again_after_the_block():
         'encoder.0.0.bias']
 
 
+def test_a_bias_before_a_frozen_normalisation_is_trained():
+    class Frozen(VAE):
+        def train(self, mode=True):
+            super().train(mode)
+            self.encoder[0][1].eval()
+            return self
+
+    model = Frozen((16, 32), 8)
+    with speed.faster_layers(model, CPU):
+        assert model.encoder[0][0].bias.requires_grad
+        assert not model.encoder[1][0].bias.requires_grad
+
+
 def test_layers_stay_as_they_are_elsewhere_than_on_a_cpu():
     model = VAE((16, 32), 8)
     layers = [type(layer) for layer in model.modules()]

@@ -65,10 +65,12 @@ def gains_by_turning(layer):
 def faster_layers(model, device):
     """While the block trains a model on a CPU, its layers take less time for the same losses.
 
-    A bias before a batch normalisation in training mode has no gradient, for the mean is
-    subtracted there: it stays as it is. A ReLU takes the place of what the layer before it gave,
-    which no one else needs. A convolution to few channels is computed as TurnedConv2d.
+    A bias before a batch normalisation in training mode has a gradient of 0, for the mean is
+    subtracted there: none is computed, and it stays as it is. A ReLU takes the place of what the
+    layer before it gave, which no one else needs. A convolution to few channels is computed as
+    TurnedConv2d.
     """
+    model.train()                      # whose normalisations are meant
     changes = []
     for sequence in model.modules() if device.type == 'cpu' else ():
         if isinstance(sequence, nn.Sequential):
@@ -88,7 +90,8 @@ def faster(layer, after):
     """What makes a layer, or the one after it, faster: [(part, name of an attribute, value)]."""
     changes = []
     is_convolution = isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d))
-    if is_convolution and isinstance(after, nn.BatchNorm2d) and layer.bias is not None:
+    if (is_convolution and layer.bias is not None
+            and isinstance(after, nn.BatchNorm2d) and after.training):
         changes.append((layer.bias, 'requires_grad', False))
     if (is_convolution or isinstance(layer, nn.BatchNorm2d)) and isinstance(after, nn.ReLU):
         changes.append((after, 'inplace', True))
