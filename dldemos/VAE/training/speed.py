@@ -1,6 +1,5 @@
 """Faster steps that compute the same: memory that is kept, faster layers, a compiled loss."""
 import ctypes
-import gc
 import sys
 import time
 from contextlib import contextmanager
@@ -22,10 +21,8 @@ def keep_freed_memory():
     """Have glibc keep large freed blocks instead of asking the kernel for new pages.
 
     The activations of every step are such blocks, and each new page costs a fault.
-    Elsewhere than on Linux with glibc this does nothing. And what torch imported is there to
-    stay: Python's garbage collector need not look through it again and again.
+    Elsewhere than on Linux with glibc this does nothing.
     """
-    gc.freeze()
     if not sys.platform.startswith('linux'):
         return
     libc = ctypes.CDLL(None)
