@@ -422,6 +422,14 @@ def test_a_bias_before_a_frozen_normalisation_is_trained():
         assert not model.encoder[1][0].bias.requires_grad
 
 
+def test_a_bias_that_is_computed_is_left_alone():
+    model = VAE((16, 32), 8)
+    torch.nn.utils.parametrize.register_parametrization(model.encoder[0][0], 'bias',
+                                                        torch.nn.Softplus())
+    with speed.faster_layers(model, CPU):
+        model(torch.rand(2, 3, 64, 64))[0].sum().backward()
+
+
 def test_layers_stay_as_they_are_elsewhere_than_on_a_cpu():
     model = VAE((16, 32), 8)
     layers = [type(layer) for layer in model.modules()]

@@ -90,7 +90,7 @@ def faster(layer, after):
     """What makes a layer, or the one after it, faster: [(part, name of an attribute, value)]."""
     changes = []
     is_convolution = isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d))
-    if (is_convolution and layer.bias is not None
+    if (is_convolution and isinstance(layer.bias, nn.Parameter)
             and isinstance(after, nn.BatchNorm2d) and after.training):
         changes.append((layer.bias, 'requires_grad', False))
     if (is_convolution or isinstance(layer, nn.BatchNorm2d)) and isinstance(after, nn.ReLU):
