@@ -1,11 +1,13 @@
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 from baseline import baseline_epoch
-from conftest import run_module
+from conftest import REPOSITORY, run_module
 from PIL import Image
 from torch.distributions import Normal, kl_divergence
 
@@ -140,3 +142,16 @@ def test_mistakes_end_with_a_sentence_and_status_2(here, capsys, monkeypatch, ar
     assert words in output.err
     assert not (here / 'dldemos').exists()
     assert not (here / 'work_dirs').exists()
+
+
+@pytest.mark.parametrize('action', ['--help', 'generate', 'explore'])
+def test_an_action_imports_no_more_than_it_needs(here, action):
+    """Each of these takes a second or more, which `benchmarks/start.py` would show."""
+    done = subprocess.run(
+        [sys.executable, '-c', 'import sys; from dldemos.VAE import main\n'
+         'try: main.main(sys.argv[1:])\n'
+         'finally: print("imported:", *sys.modules)', action], cwd=here, text=True, check=True,
+        capture_output=True, env={**os.environ, 'PYTHONPATH': str(REPOSITORY)})
+    imported = done.stdout.split('imported:')[1].split()
+    assert 'torch' in imported
+    assert not {'torchvision', 'torch._dynamo', 'matplotlib', 'cv2', 'pyarrow'} & set(imported)
