@@ -5,4 +5,4 @@
 """
 from dldemos.VAE.pretrained import vae  # noqa: F401
 
-dependencies = ['torch', 'filelock']
+dependencies = ['torch', 'numpy', 'filelock']

@@ -3,8 +3,9 @@
     python benchmarks/pretrained.py sharp data/celebA/img_align_celeba
 
 trains them in work_dirs/sharp/, where --resume goes on with an interrupted run, and then writes
-sharp.pth, .prior.pth, .directions.pth and .json in dldemos/VAE/pretrained/; the other name is
-`pretrained`. With --weights FILE it takes these weights instead, which an earlier call trained.
+sharp.pth, .prior.pth, .directions.pth and .json in dldemos/VAE/pretrained/, and celeba.looks.npy,
+which both share; the other name is `pretrained`. With --weights FILE it takes these weights
+instead, which an earlier call trained.
 """
 import argparse
 import json
@@ -16,12 +17,13 @@ import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import torch
 import torchvision
 
 REPOSITORY = Path(__file__).absolute().parents[1]
 sys.path.insert(0, str(REPOSITORY))
-from dldemos.VAE.images.described import describe  # noqa: E402
+from dldemos.VAE.images.looks import trained_on  # noqa: E402
 from dldemos.VAE.latent.attributes import kept_directions, read_attributes  # noqa: E402
 from dldemos.VAE.latent.codes import encode_all  # noqa: E402
 from dldemos.VAE.latent.priors import PRIORS, fitted_prior  # noqa: E402
@@ -31,6 +33,7 @@ from dldemos.VAE.support.files import atomic_write, beside_weights  # noqa: E402
 from dldemos.VAE.training.checkpoint import (  # noqa: E402
     FREE_SETTINGS,
     load_weights,
+    looks_file,
     read_record,
     sha256,
     weights_file,
@@ -53,8 +56,8 @@ def fit(bundled, model, training):
     codes = encode_all(model, torch.device('cpu'), batches(training, 64, shuffle=False))
     torch.manual_seed(0)
     for prior in PRIORS[1:]:
-        fitted_prior(prior, bundled, None, lambda: codes)
-    kept_directions(bundled, None, lambda: (codes[0], read_attributes(dataset.root, names)))
+        fitted_prior(prior, bundled, lambda: codes)
+    kept_directions(bundled, lambda: (codes[0], read_attributes(dataset.root, names)))
 
 
 def measured(name, root):
@@ -73,13 +76,6 @@ def without_data(model):
     return {'parameters': sum(p.numel() for p in model.parameters()),
             'mean_of_64_samples': round(faces.mean().item(), 5),
             'std_of_64_samples': round(faces.std().item(), 5)}
-
-
-def described(split):
-    """What `describe` says of a split, without what another machine cannot know."""
-    about = describe(batches(split))
-    del about['fingerprint']
-    return {**about, 'root': 'CelebA'}
 
 
 def main():
@@ -102,12 +98,15 @@ def main():
     dataset = CelebADataset(args.root)
     training, held_out = split(dataset, 0.1)
     record = read_record(trained)
+    images, looks = trained_on(training)
+    with atomic_write(looks_file(bundled)) as file:
+        np.save(file, looks)
     about = {
         'data': f'the first {len(dataset):,} images of CelebA, aligned and cropped, from half-size '
                 f'copies of 89 x 109 pixels',
         'terms': TERMS,
-        'trained_on': described(training),
-        'held_out': described(held_out),
+        'trained_on': {**images, 'root': 'CelebA'},
+        'held_out': {'n_images': len(held_out)},
         'epochs': record['epochs'], 'steps': record['steps'],
         'command': f'python -m dldemos.VAE.main train {TRAINING[args.name]}',
         'settings': {name: value for name, value in record['settings'].items()

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 REPOSITORY = Path(__file__).parents[1]
+SMALL = ['--hiddens', '4,8,8,8,8', '--latent_dim', '8', '--device', 'cpu']
 
 
 def make_image(index, size=(178, 218), mode='RGB'):
@@ -39,6 +40,15 @@ def here(tmp_path, monkeypatch):
     """Run in an empty folder, where the program's relative paths lead."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def trained(images, here, capsys):
+    """A small model, trained for an epoch on nine of ten images; their folder."""
+    from dldemos.VAE import main as program
+    program.main(['train', '--data_root', str(images), '--n_epochs', '1', *SMALL])
+    capsys.readouterr()
+    return images
 
 
 def interrupt(*arguments):

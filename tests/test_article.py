@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dldemos.VAE import article
-from dldemos.VAE.images.synthetic import draw_sample_faces
+from dldemos.VAE.pretrained.sample_faces import draw_sample_faces
 from dldemos.VAE.support.errors import UserError, exit_status
 
 
@@ -61,6 +61,7 @@ def comparisons(models, training, held_out):
 
 def test_a_hundred_and_twenty_images_make_a_report(here, small, capsys):
     draw_sample_faces('data/faces', n_faces=122)
+    capsys.readouterr()
     article.main(['--data_root', 'data/faces', '--n_images', '120'])
     report = (here / 'work_dirs/article/report.md').read_text()
     assert 'Images: 120 of data/faces.' in report
@@ -73,8 +74,9 @@ def test_a_hundred_and_twenty_images_make_a_report(here, small, capsys):
     assert len(verdicts) == 6
     assert verdicts[:5] == ['Not decided: '] * 5      # three steps teach nothing
     lines = capsys.readouterr().out.splitlines()
-    assert [line[:5] for line in lines[:-1]] == [f'{i}/7  ' for i in range(1, 8)]
-    assert lines[0] == '1/7  autoencoder and VAE on 90 images ...'
+    assert lines[0] == 'images: data/faces, 120 of 64 x 64, crop the largest square'
+    assert [line[:5] for line in lines[1:-1]] == [f'{i}/7  ' for i in range(1, 8)]
+    assert lines[1] == '1/7  autoencoder and VAE on 90 images ...'
     assert lines[-1] == 'report: work_dirs/article/report.md'
 
 

@@ -8,7 +8,6 @@ from conftest import make_image
 from PIL import Image
 
 from dldemos.VAE import main as program
-from dldemos.VAE.images.synthetic import draw_sample_faces
 from dldemos.VAE.latent import attributes
 from dldemos.VAE.latent.attributes import (
     STEP,
@@ -18,6 +17,7 @@ from dldemos.VAE.latent.attributes import (
     kept_directions,
 )
 from dldemos.VAE.model import VAE
+from dldemos.VAE.pretrained.sample_faces import draw_sample_faces
 from dldemos.VAE.support.errors import UserError, exit_status
 from dldemos.VAE.training.checkpoint import save_weights
 
@@ -177,21 +177,17 @@ def test_directions_are_kept_beside_their_weights(tmp_path, capsys):
         calls.append(1)
         return codes_of_men()[:2]
 
-    first = kept_directions(path, 'these', read)
-    again = kept_directions(path, 'these', read)
+    first = kept_directions(path, read)
+    again = kept_directions(path, read)
     assert len(calls) == 1 and first.keys() == again.keys()
     assert all(torch.equal(first[name], again[name]) for name in first)
-    kept_directions(path, None, read)                                # of whatever images
-    assert len(calls) == 1
-    kept_directions(path, 'others', read)
-    assert len(calls) == 2
     for damage in (b'damaged', (tmp_path / 'model.directions.pth').read_bytes()[:99], b''):
         (tmp_path / 'model.directions.pth').write_bytes(damage)
-        kept_directions(path, 'others', read)
+        kept_directions(path, read)
         assert 'is damaged' in capsys.readouterr().out
     torch.save({'format': 'dldemos.VAE prior 1'}, tmp_path / 'model.directions.pth')
-    kept_directions(path, 'others', read)
-    assert len(calls) == 6
+    kept_directions(path, read)
+    assert len(calls) == 5
 
 
 def test_weights_that_were_trained_here_keep_theirs_for_other_pictures(here, monkeypatch, capsys):
@@ -221,7 +217,7 @@ def test_weights_of_images_without_a_list_say_what_to_do(here, images):
     Path(program.ckpt_path).with_suffix('.json').unlink()            # as of the article's script
     with pytest.raises(UserError, match='no list_attr_celeba.txt.*--ckpt_path sharp'):
         program.main(['attributes', '--data_root', str(images), *SMALL])
-    kept_directions(program.ckpt_path, 'earlier', lambda: (
+    kept_directions(program.ckpt_path, lambda: (
         torch.randn(50, 8), {'Smiling': torch.arange(50) < 25}))
     program.main(['attributes', '--data_root', str(images), *SMALL])
     assert Image.open('work_dirs/attributes.jpg').width > 300

@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 import struct
 import subprocess
@@ -10,12 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import REPOSITORY, make_image
 from PIL import Image, ImageOps
 from torchvision.transforms import functional
 
 from dldemos.VAE.images import cache
 from dldemos.VAE.images.cache import cached_images, map_pixels
+from dldemos.VAE.load_celebA import CelebADataset
 from dldemos.VAE.support import files
 from dldemos.VAE.support.errors import UserError, exit_status
 
@@ -306,6 +309,52 @@ def test_the_cache_can_lie_elsewhere(images, tmp_path):
     assert os.listdir(path.parent) == [path.name]
 
 
+def test_sources_of_one_name_have_caches_of_their_own(images, tmp_path):
+    """In a --cache_dir of several."""
+    (tmp_path / 'other').mkdir()
+    make_image(30).save(tmp_path / 'other/images.jpg')
+    (tmp_path / 'deep' / 'images').mkdir(parents=True)
+    make_image(31).save(tmp_path / 'deep/images/a.jpg')
+    for _ in range(2):
+        assert len(load(images, cache_dir=tmp_path / 'c')[0]) == 10
+        assert load(tmp_path / 'deep/images', cache_dir=tmp_path / 'c')[0] == ['a.jpg']
+
+
+@pytest.mark.parametrize('kind', ['folder', 'zip', 'tar'])
+def test_no_more_is_decoded_than_is_asked_for(tmp_path, decoded, kind):
+    """And the rest when it is asked for; of a tar, whose order is not that of names, all."""
+    folder = tmp_path / 'many'
+    folder.mkdir()
+    for i in range(900):
+        make_image(i % 90, (20, 24)).save(folder / f'{i:04}.png')
+    (folder / '0002.png').write_bytes(b'no PNG')
+    root = folder if kind == 'folder' else Path(shutil.make_archive(folder, kind, folder))
+    names = [f'{i:04}.png' for i in range(900) if i != 2]
+    first = CelebADataset(root, n_images=50)
+    assert [name.rsplit('/', 1)[-1] for name in first.names] == names[:50]
+    assert len(decoded) == 900 if kind == 'tar' else 50 < len(decoded) < 500
+    before, n = len(decoded), first.n_cached
+    assert torch.equal(CelebADataset(root, n_images=20)[:], first[:20])
+    assert len(decoded) == before
+    pixels, looks = first[:], np.array(first.looks)
+    every = CelebADataset(root)
+    assert [name.rsplit('/', 1)[-1] for name in every.names] == names
+    assert torch.equal(every[:50], pixels) and np.array_equal(every.looks[:50], looks)
+    assert every.original_size == (20, 24) and len(every.looks) == 899
+    assert len(decoded) <= before + 900 - n - (kind == 'tar') * (900 - n)
+
+
+def test_what_is_left_out_of_a_folder_is_told(images, tmp_path, capsys):
+    (images / 'mine').mkdir()
+    make_image(40).save(images / 'mine/tmp.jpg')
+    (images / 'train-0.parquet').write_bytes(b'PAR1')
+    for _ in range(2):                                                  # built, then cached
+        assert len(load(images)[0]) == 10
+        said = capsys.readouterr().out
+        assert 'left out of' in said and 'mine/ with pictures that this program drew' in said
+        assert '1 Parquet shards' in said
+
+
 @pytest.fixture
 def read_only(tmp_path):
     """A function that makes a folder's file system read-only, as an input folder is mounted."""
@@ -348,7 +397,7 @@ def test_on_a_read_only_file_system_the_cache_goes_to_data(images, here, read_on
     check_that_it_goes_to_data(root, here, capsys, decoded)
     assert os.listdir(root.parent) == [root.name]
     path, _ = cached_images(root, cache_dir=here / 'mine')
-    assert path == here / 'mine' / 'images.64x64.crop168.cache'
+    assert path.parent == here / 'mine'
     assert capsys.readouterr().out == ''
     with pytest.raises(UserError, match='Read-only file system.*--cache_dir'):
         cached_images(root, cache_dir=root.parent / 'mine')

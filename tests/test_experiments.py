@@ -40,7 +40,8 @@ def test_the_default_folder_is_the_articles():
 def test_all_that_an_experiment_writes_lies_in_its_folder(images, here):
     train(images, '--work_dir', 'runs/a')
     assert files(here / 'runs/a') == [
-        '.model.pth.lock', '.run.lock', 'log.csv', 'model.json', 'model.pth', 'run.pth',
+        '.model.pth.lock', '.run.lock', 'log.csv', 'model.json', 'model.looks.npy',
+        'model.pth', 'run.pth',
         'samples.gif', 'samples/epoch_0001.jpg', 'settings.json']
     assert json.loads((here / 'runs/a/settings.json').read_text())['latent_dim'] == 8
     before = files(here / 'runs/a')

@@ -140,7 +140,7 @@ import dldemos.VAE
 assert 'torch' not in sys.modules
 sys.modules['PIL'] = sys.modules['tqdm'] = sys.modules['torchvision'] = None
 import hubconf
-assert hubconf.dependencies == ['torch', 'filelock']
+assert hubconf.dependencies == ['torch', 'numpy', 'filelock']
 hubconf.vae().sample()
 ''', tmp_path)
     assert done.returncode == 0, done.stderr

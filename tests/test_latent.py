@@ -7,12 +7,12 @@ import torch
 from PIL import Image
 
 from dldemos.VAE import main as program
-from dldemos.VAE.images.synthetic import draw_sample_faces
 from dldemos.VAE.latent import priors, walks
 from dldemos.VAE.latent.attributes import read_attributes
 from dldemos.VAE.latent.elbo import kl_divergence, kl_per_dimension
 from dldemos.VAE.latent.walks import lerp, normal_codes, random_loop, slerp
 from dldemos.VAE.model import VAE
+from dldemos.VAE.pretrained.sample_faces import draw_sample_faces
 from dldemos.VAE.support.errors import UserError
 
 
@@ -176,7 +176,7 @@ def test_each_walk_writes_its_own_pictures(here, capsys, monkeypatch):
         assert Image.open(f'work_dirs/{name}').width > 600
     assert all((here / 'work_dirs' / name).read_bytes() == content
                for name, content in before.items())
-    assert output.count('fitting the prior') == 2
+    assert output.count('fitting the') == 3
     for line in ('MSE, code sampled', 'active units of 8', 'samples of flow'):
         assert line in output
 

@@ -6,9 +6,9 @@ import pytest
 from conftest import make_image
 from test_sources import NAMES, parquet_of, tar_of, zip_of
 
-from dldemos.VAE.images.described import describe, were_trained_on
+from dldemos.VAE.images.looks import are_known, looks_of
 from dldemos.VAE.latent.attributes import read_attributes
-from dldemos.VAE.load_celebA import CelebADataset, batches, split
+from dldemos.VAE.load_celebA import CelebADataset, split
 from dldemos.VAE.support.errors import UserError
 
 HAS = {'Bald': [i % 3 == 0 for i in range(10)], 'Smiling': [i % 2 == 0 for i in range(10)]}
@@ -44,12 +44,12 @@ def check_attributes(root, names=None):
 
 
 def check_parts(root, **kwargs):
-    """The held-out split is the test part, and the weights' record knows it by the names."""
+    """The held-out split is the test part, and no look of it is one of the training split."""
     dataset = CelebADataset(root, **kwargs)
     training, held_out = split(dataset, 0.1)
     assert list(training.indices) == TRAINING
     assert list(held_out.indices) == [2, 6, 9]
-    known = were_trained_on(describe(batches(training)), dataset.names)
+    known = are_known(dataset.looks, looks_of(training), 0)
     assert [i for i in range(10) if known[i]] == TRAINING
     assert len(split(dataset, 0.2)[1]) == 2 and len(split(dataset, 0)[1]) == 0   # as asked for
 

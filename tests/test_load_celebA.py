@@ -8,8 +8,15 @@ from PIL import Image
 from torch.utils.data import ConcatDataset, DataLoader, Subset, default_collate
 from torchvision import transforms
 
-from dldemos.VAE import load_celebA
-from dldemos.VAE.load_celebA import CelebADataset, batches, find_images, get_dataloader, split
+from dldemos.VAE.load_celebA import (
+    CelebADataset,
+    batches,
+    find_images,
+    get_dataloader,
+    last_of_folders,
+    split,
+)
+from dldemos.VAE.pretrained import sample_faces
 from dldemos.VAE.support.errors import UserError
 
 
@@ -74,6 +81,23 @@ def test_the_last_tenth_is_held_out(images):
     assert len(trained_on) == 9
     assert all((image - held_out[0]).abs().max() > 0.05 for image in trained_on)
     assert len(split(dataset, 0)[1]) == 0
+
+
+@pytest.mark.parametrize('sizes, expected', [
+    ({'cats': 20, 'dogs': 30}, {'cats': 2, 'dogs': 3}), ({'': 5, 'a': 15}, {'': 0, 'a': 2}),
+    ({f'person {i}': 1 for i in range(100)}, {f'person {i}': int(i % 10 == 5) for i in range(100)}),
+    ({f'{i}': 7 for i in range(10)}, None)])
+def test_the_last_tenth_of_each_folder_is_held_out(sizes, expected):
+    names = sorted(f'{folder}/{i:03}.jpg'.lstrip('/') for folder, n in sizes.items()
+                   for i in range(n))
+    chosen = [names[i] for i in last_of_folders(names, 0.1)]
+    counts = {folder: sum(name.rpartition('/')[0] == folder for name in chosen) for folder in sizes}
+    assert sum(counts.values()) == round(0.1 * len(names))
+    if expected and len(sizes) < 100:
+        assert counts == expected
+        assert all(f'{folder}/{n - 1:03}.jpg'.lstrip('/') in chosen
+                   for folder, n in sizes.items() if counts[folder])
+    assert max(counts.values()) - min(counts.values()) < 3
 
 
 def test_celeba_has_its_own_test_split():
@@ -156,14 +180,11 @@ def test_celeba_is_taken_where_it_is(here, capsys):
     assert capsys.readouterr().out == ''
 
 
-def test_drawn_faces_are_taken_where_celeba_is_not(here, capsys, monkeypatch):
-    monkeypatch.setattr(load_celebA, 'draw_sample_faces', lambda: 'data/sample_faces')
+def test_sample_faces_are_taken_where_celeba_is_not(here, capsys, monkeypatch):
+    monkeypatch.setattr(sample_faces, 'draw_sample_faces', lambda: 'data/sample_faces')
     assert find_images() == 'data/sample_faces'
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 3
-    assert 'data/celebA/img_align_celeba' in lines[0]
-    assert 'data/sample_faces' in lines[1]
-    assert 'data/README.md' in lines[2]
+    line, = capsys.readouterr().out.splitlines()
+    assert 'no CelebA in data/celebA/img_align_celeba' in line and 'data/README.md' in line
 
 
 def test_the_preview_prints_a_shape_and_saves_a_grid(here):

@@ -127,7 +127,6 @@ def test_each_action_writes_its_own_picture(images, here):
 @pytest.mark.parametrize('arguments, words', [
     (['generate', '--ckpt_path', 'mine.pth'], 'no weights at mine.pth'),
     (['reconstruct', '--latent_dim', '8'], 'no weights at dldemos/VAE/model.pth'),
-    (['reconstruct'], 'the bundled weights are of photographs'),
     (['--data_root', 'nowhere'], 'nothing at nowhere'),
     (['--data_root', 'empty'], 'no image in empty'),
     (['--hiddens', '8,8,8,8,8,8,8'], 'hiddens has 7 widths'),

@@ -4,7 +4,6 @@ import json
 import shutil
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -148,44 +147,6 @@ def test_my_own_pictures_are_all_reconstructed(here, images, monkeypatch, capsys
     assert len(shown[0]) == 10
 
 
-def named_as_celeba(images, first):
-    """The ten images of a folder, named as CelebA's from a number on."""
-    for i, path in enumerate(sorted(images.iterdir(), reverse=True)):
-        path.rename(path.with_name(f'{first + 9 - i:06}.jpg'))
-
-
-@pytest.mark.parametrize('first, n_evaluated', [(7195, 4), (7201, 10), (7000, 10)])
-@pytest.mark.parametrize('as_zip', [False, True])
-def test_images_they_were_trained_on_are_known_by_name(here, images, first, n_evaluated, as_zip,
-                                                       monkeypatch, capsys):
-    """000001 to 007200, in a folder or a zip of any name, whatever part of CelebA it holds."""
-    evaluated = []
-
-    def evaluate(device, model, dataloader, *rest):
-        """Take the place of evaluate."""
-        evaluated.append(len(dataloader.dataset))
-
-    monkeypatch.setitem(program.ACTIONS, 'evaluate', (evaluate, *program.ACTIONS['evaluate'][1:]))
-    named_as_celeba(images, first)
-    root = images
-    if as_zip:
-        root = here / 'some.zip'
-        with zipfile.ZipFile(root, 'w') as archive:
-            for path in images.iterdir():
-                archive.write(path, f'deep/folder/{path.name}')
-    program.main(['evaluate', '--data_root', str(root), '--n_images', '1000'])
-    assert evaluated == [n_evaluated]
-    all_known = first + 9 <= 7200
-    assert ('all 10 images' in capsys.readouterr().out) is all_known
-
-
-def test_synthetic_faces_are_not_what_they_know(here):
-    for action in ('reconstruct', 'evaluate'):
-        with pytest.raises(UserError, match='photographs, and there are none here.*--data_root'):
-            program.main([action])
-    assert not (here / 'data').exists()
-
-
 def test_weights_that_were_trained_here_take_precedence(here, capsys):
     save_weights(program.ckpt_path, VAE())
     program.main(['generate'])
@@ -280,7 +241,6 @@ def test_nothing_is_fitted_for_them_in_place_of_what_came(here, images, monkeypa
 
 
 def test_their_loss_is_that_of_their_own_kl_weight(here, images):
-    named_as_celeba(images, 7201)
     for options, weight in (([], 0.00003), (['--kl_weight', '0.00025'], 0.00025)):
         program.main(['evaluate', '--ckpt_path', 'sharp', '--data_root', str(images), *options])
         metrics = json.loads((here / 'work_dirs/evaluate.json').read_text())

@@ -1,7 +1,9 @@
+import numpy as np
 import pytest
 import torch
 
 from dldemos.VAE.latent import priors
+from dldemos.VAE.latent.kept import read_kept
 from dldemos.VAE.latent.priors import fit_flow, fit_gaussian, fitted_prior, sample_codes
 from dldemos.VAE.model import VAE
 from dldemos.VAE.support.errors import UserError
@@ -59,19 +61,22 @@ def test_a_prior_is_kept_beside_its_weights_and_refitted_for_others(tmp_path, ca
         calls.append(1)
         return codes_in_two_heaps(200)
 
-    first = fitted_prior('gaussian', path, 'these', encode)
-    again = fitted_prior('gaussian', path, 'these', encode)
+    looks = np.arange(128, dtype=np.uint8).reshape(2, 64)
+    first = fitted_prior('gaussian', path, encode, lambda: looks)
+    again = fitted_prior('gaussian', path, encode)
     assert len(calls) == 1
     assert all(torch.equal(first[key], again[key]) for key in first)
-    fitted_prior('gaussian', path, None, encode)                  # of whatever images
-    assert len(calls) == 1
-    fitted_prior('gaussian', path, 'others', encode)              # other training images
-    assert len(calls) == 2
+    assert np.array_equal(read_kept(path, '.prior.pth', 'prior')['looks'], looks)
     save_weights(path, VAE(hiddens=(4,), latent_dim=2))           # other weights
-    fitted_prior('gaussian', path, 'others', encode)
+    fitted_prior('gaussian', path, encode)
+    assert len(calls) == 2
+    assert 'looks' not in read_kept(path, '.prior.pth', 'prior')
+    saved = torch.load(tmp_path / 'model.prior.pth', weights_only=True)
+    torch.save({**saved, 'images': 'of an earlier version'}, tmp_path / 'model.prior.pth')
+    fitted_prior('gaussian', path, encode)
     assert len(calls) == 3
     (tmp_path / 'model.prior.pth').write_bytes(b'damaged')
-    fitted_prior('gaussian', path, 'others', encode)
+    fitted_prior('gaussian', path, encode)
     assert len(calls) == 4
     assert 'is damaged' in capsys.readouterr().out
 
@@ -79,8 +84,8 @@ def test_a_prior_is_kept_beside_its_weights_and_refitted_for_others(tmp_path, ca
 def test_one_image_is_too_few_for_a_prior(tmp_path):
     path = tmp_path / 'model.pth'
     save_weights(path, VAE(hiddens=(4,), latent_dim=2))
-    with pytest.raises(UserError, match='at least two training images.*--prior normal'):
-        fitted_prior('flow', path, 'one', lambda: codes_in_two_heaps(1))
+    with pytest.raises(UserError, match='at least two images.*--prior normal'):
+        fitted_prior('flow', path, lambda: codes_in_two_heaps(1))
 
 
 @pytest.mark.parametrize('prior', ['gaussian', 'flow'])

@@ -9,7 +9,7 @@ from conftest import REPOSITORY, make_image, run_module
 from PIL import Image
 
 from dldemos.VAE import main as program
-from dldemos.VAE.images.synthetic import draw_sample_faces
+from dldemos.VAE.pretrained.sample_faces import draw_sample_faces
 from dldemos.VAE.support.settings import as_text, parse, read_settings
 from dldemos.VAE.training.checkpoint import weights_file
 

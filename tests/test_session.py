@@ -1,40 +1,32 @@
 """What an action works on: which weights, which images, which codes."""
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import REPOSITORY, make_image, run_module
+from conftest import REPOSITORY, SMALL, interrupt, make_image, run_module
 from PIL import Image
 from torch.utils.data import DataLoader, TensorDataset
 
 from dldemos.VAE import main as program
 from dldemos.VAE import session
 from dldemos.VAE.images import grids
-from dldemos.VAE.images.described import were_trained_on
 from dldemos.VAE.images.grids import grid
-from dldemos.VAE.images.synthetic import draw_sample_faces
 from dldemos.VAE.latent.walks import interpolate, traverse
 from dldemos.VAE.load_celebA import get_dataloader
 from dldemos.VAE.model import VAE
+from dldemos.VAE.pretrained.sample_faces import draw_sample_faces
 from dldemos.VAE.support.errors import UserError, exit_status
-
-SMALL = ['--hiddens', '4,8,8,8,8', '--latent_dim', '8', '--device', 'cpu']
+from dldemos.VAE.training import log
+from dldemos.VAE.training.checkpoint import read_looks
 
 
 def record(path):
     return json.loads(Path(path).read_text())
-
-
-@pytest.fixture
-def trained(images, here, capsys):
-    """A small model, trained for an epoch on nine of ten images; their folder."""
-    program.main(['train', '--data_root', str(images), '--n_epochs', '1', *SMALL])
-    capsys.readouterr()
-    return images
 
 
 @pytest.fixture
@@ -53,8 +45,7 @@ def looked_at(monkeypatch):
 def test_weights_come_with_a_record(trained):
     about = record('dldemos/VAE/model.json')
     assert about['trained_on']['n_images'] == 9
-    assert (about['trained_on']['first'], about['trained_on']['last']) == (
-        '000001.jpg', '000009.jpg')
+    assert len(read_looks('dldemos/VAE/model.pth', about)[0]) == 9
     assert about['trained_on']['root'] == str(trained)
     assert about['epochs'] == about['steps'] == 1
     assert about['settings']['lr'] == 0.005
@@ -76,7 +67,7 @@ def test_an_action_says_what_the_weights_are_and_takes_their_sizes_and_images(tr
 def test_other_images_are_all_held_out(trained, here, looked_at):
     (here / 'mine').mkdir()
     for i in range(3):
-        make_image(i).save(here / 'mine' / f'photo {i}.jpg')
+        make_image(50 + i).save(here / 'mine' / f'photo {i}.jpg')
     program.main(['evaluate', '--data_root', 'mine', '--device', 'cpu'])
     assert looked_at == [3]
 
@@ -96,58 +87,10 @@ def test_weights_without_a_record_are_used_and_said_to_be_unknown(trained, here,
     os.remove('dldemos/VAE/model.json')
     program.main(['evaluate', '--data_root', str(trained), *SMALL])
     assert 'nothing is known of what they were trained on' in capsys.readouterr().out
-    assert looked_at == [1]
+    assert looked_at == [5]                         # to the other half a prior would be fitted
     (here / 'dldemos/VAE/model.json').write_text('no JSON')
     program.main(['evaluate', '--data_root', str(trained), *SMALL])
     assert 'is no record of weights' in capsys.readouterr().out
-
-
-def test_a_warning_where_images_and_weights_do_not_belong_together(trained, here, capsys,
-                                                                   looked_at):
-    draw_sample_faces('data/sample_faces', n_faces=12)
-    program.main(['evaluate', '--data_root', 'data/sample_faces', '--device', 'cpu'])
-    assert 'warning: the images in data/sample_faces are synthetic faces, and the weights were ' \
-           'trained on photographs' in capsys.readouterr().out
-    program.main(['train', '--data_root', 'data/sample_faces', '--n_epochs', '1', *SMALL])
-    assert 'warning' not in capsys.readouterr().out
-    program.main(['evaluate', '--data_root', str(trained), '--device', 'cpu'])
-    assert 'are photographs, and the weights were trained on synthetic' in capsys.readouterr().out
-    assert looked_at == [12, 10]                     # their names say nothing of each other
-
-
-@pytest.mark.parametrize('about, names, expected', [
-    (('000001.jpg', '000003.jpg'), ['000002.jpg', '000003.jpg', '000004.jpg'], [1, 1, 0]),
-    (('000001.jpg', '000003.jpg'), ['a/b/000003.jpg', 'a/b/000004.jpg'], [1, 0]),
-    (('000001.jpg', '000300.jpg'), ['002.jpg', 'photo.jpg', '0002.jpg'], [0, 0, 0]),
-    (('img1.jpg', 'img20.jpg'), ['img1.jpg', 'img10.jpg', 'img2.jpg', 'img3.jpg'], [1, 1, 1, 0]),
-    (('a/1.jpg', 'b/2.jpg'), ['a/1.jpg', 'a/9.jpg', 'b/3.jpg', 'c/1.jpg'], [1, 1, 0, 0]),
-    (('1.jpg', '1.jpg'), [], [])])
-def test_images_that_were_trained_on_are_known_by_their_names(about, names, expected):
-    first, last = about
-    assert were_trained_on({'first': first, 'last': last}, names) == [bool(x) for x in expected]
-
-
-def test_a_prior_belongs_to_weights_and_images(images, here, capsys):
-    options = ['--data_root', str(images), *SMALL]
-    program.main(['train', '--n_epochs', '1', *options])
-
-    def fitted(*arguments):
-        capsys.readouterr()
-        program.main(['generate', '--prior', 'gaussian', '--device', 'cpu', *arguments])
-        return 'fitting the prior' in capsys.readouterr().out
-
-    assert fitted()
-    assert not fitted()
-    assert not fitted('--data_root', str(images))           # the same ones, named
-    (here / 'mine').mkdir()
-    for i in range(5):
-        make_image(20 + i).save(here / 'mine' / f'{i}.png')
-    assert not fitted('--data_root', 'mine')                # it is of those trained on
-    images.rename(here / 'gone')
-    assert not fitted()                                     # for which no image is opened
-    assert not fitted('--data_root', 'mine')
-    Path(program.ckpt_path).with_suffix('.prior.pth').unlink()
-    assert fitted('--data_root', 'mine')                    # there are no others any more
 
 
 def test_the_same_faces_alone_and_in_company(trained, here):
@@ -291,26 +234,6 @@ def test_a_file_that_is_no_record_is_not_looked_at(trained, here, capsys, conten
     assert 'is no record of weights' in capsys.readouterr().out
 
 
-def test_other_images_of_the_same_names_are_held_out(trained, here, looked_at):
-    (here / 'others').mkdir()
-    for i in range(1, 8):
-        make_image(50 + i).save(here / 'others' / f'{i:06}.jpg')
-    program.main(['evaluate', '--data_root', 'others', '--device', 'cpu'])
-    assert looked_at == [7]
-    trained.rename(here / 'moved')                          # the same ones, elsewhere
-    program.main(['evaluate', '--data_root', 'moved', '--device', 'cpu'])
-    assert looked_at == [7, 1]
-
-
-def test_images_that_are_gone_are_told(trained, here, capsys):
-    trained.rename(here / 'moved')
-    with pytest.raises(UserError, match='nothing at .* any more: give --data_root'):
-        program.main(['reconstruct', '--device', 'cpu'])
-    program.main(['traverse', 'generate', '--device', 'cpu'])        # which can do without
-    assert 'are there no more: --data_root gives others' in capsys.readouterr().out
-    assert not (here / 'data').exists()
-
-
 def test_a_run_is_resumed_on_images_that_were_moved(trained, here, capsys):
     trained.rename(here / 'moved')
     with pytest.raises(UserError, match='nothing at'):
@@ -370,17 +293,58 @@ def test_resume_writes_the_weights_of_the_run(images, here, monkeypatch):
 @pytest.mark.parametrize('options, words', [
     (['--ckpt_path', 'images'], 'is no file of weights'),
     (['--ckpt_path', 'images/000001.jpg'], 'is no file of weights'),
+    (['--ckpt_path', 'faces.zip'], 'is no file of weights'),
+    (['--ckpt_path', 'work_dirs/run.1.pth'], 'is no file of weights'),
     (['--ckpt_path', '/dev/null'], 'is no file of weights'), (['--ckpt_path', '.'], 'no file of'),
     (['--ckpt_path', 'a.pth', '--run_path', './a.pth'], 'cannot hold both'),
     (['--ckpt_path', 'x' * 250 + '.pth'], 'File name too long')])
 def test_weights_go_over_nothing_else(images, here, capsys, options, words):
-    before = (images / '000001.jpg').read_bytes()
+    shutil.make_archive('faces', 'zip', images)
+    (here / 'work_dirs').mkdir()
+    torch.save({'rows': [], 'model': VAE((4,), 2).state_dict()}, 'work_dirs/run.1.pth')
+    others = images / '000001.jpg', here / 'faces.zip', here / 'work_dirs/run.1.pth'
+    before = [path.read_bytes() for path in others]
     status = exit_status(lambda: program.main(['train', '--data_root', str(images), '--n_epochs',
                                                '1', *SMALL, *options]))
     output = capsys.readouterr()
     assert status == 2 and words in output.err
     assert '1/1' not in output.out                           # told before the first epoch
-    assert (images / '000001.jpg').read_bytes() == before
+    assert [path.read_bytes() for path in others] == before
+
+
+def test_weights_of_a_finished_run_are_kept_when_others_take_their_place(trained, here, capsys,
+                                                                        monkeypatch):
+    """One generation; those of a run that was stopped, whose state is kept, replace none."""
+    options = ['train', '--data_root', str(trained), *SMALL, '--seed']
+    program.main(['generate', '--prior', 'gaussian', '--device', 'cpu'])
+    folder = here / 'dldemos/VAE'
+    of_first = {path.name.replace('model.', 'model.previous.'): path.read_bytes()
+                for path in folder.glob('model.*')}
+    assert len(of_first) == 4
+
+    def kept():
+        return {path.name: path.read_bytes() for path in folder.glob('model.previous.*')}
+
+    with monkeypatch.context() as patch:
+        patch.setattr(program, 'train_epoch', interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            program.main([*options, '1'])
+    assert not kept() and (folder / 'model.prior.pth').exists()
+    with monkeypatch.context() as patch:
+        patch.setattr(log, 'show_epoch', interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            program.main([*options, '2', '--n_epochs', '2'])
+    assert 'are kept as dldemos/VAE/model.previous.pth' in capsys.readouterr().out
+    assert kept() == of_first
+    program.main([*options, '3', '--n_epochs', '1'])
+    assert kept() == of_first
+    program.main(['reconstruct', '--ckpt_path', str(folder / 'model.previous.pth')])
+    assert 'held out: 1 of 10' in capsys.readouterr().out
+    program.main([*options, '4', '--n_epochs', '1'])
+    assert kept().keys() == {name for name in of_first if 'prior' not in name}
+    assert kept()['model.previous.pth'] != of_first['model.previous.pth']
+    program.main(['train', '--resume'])                      # finished: written again, not moved
+    assert 'are kept as' not in capsys.readouterr().out.split('was finished already')[1]
 
 
 def test_what_lies_beside_weights_has_their_whole_name(images, here):
@@ -403,7 +367,7 @@ def test_pictures_that_the_program_drew_are_no_data(images, here, monkeypatch, l
 
 @pytest.mark.parametrize('key, value', [
     ('steps', 'many'), ('settings', []), ('trained_on', {}), ('trained_on', {'n_images': '9'}),
-    ('trained_on', {'n_images': 9, 'first': 1}), ('sha256', None)])
+    ('trained_on', {'n_images': 9, 'looks': 1}), ('sha256', None)])
 def test_a_record_that_was_edited_is_not_looked_at(trained, here, capsys, key, value):
     path = here / 'dldemos/VAE/model.json'
     path.write_text(json.dumps({**record(path), key: value}))
@@ -421,9 +385,9 @@ def test_a_crop_that_is_given_is_taken(trained, here, looked_at, monkeypatch):
 
     monkeypatch.setattr(session, 'CelebADataset', opened)
     program.main(['train', '--data_root', str(trained), '--n_epochs', '1', '--crop', '100', *SMALL])
-    program.main(['evaluate', '--device', 'cpu'])
-    program.main(['evaluate', '--data_root', str(trained), '--device', 'cpu'])
-    program.main(['evaluate', '--crop', '60', '--device', 'cpu'])
+    program.main(['reconstruct', '--device', 'cpu'])
+    program.main(['reconstruct', '--data_root', './images/', '--device', 'cpu'])
+    program.main(['reconstruct', '--crop', '60', '--device', 'cpu'])
     assert crops == [100, 100, 100, 60]
 
 

@@ -190,7 +190,7 @@ def test_an_unfinished_run_is_kept_and_named(images, here, capsys, monkeypatch):
     assert '--resume --run_path work_dirs/run.1.pth' in output
     assert (here / 'work_dirs/run.1.pth').read_bytes() == before
     program.train('cpu', get_dataloader(images), small_vae(), n_epochs=1)   # that one was whole
-    assert 'kept as' not in capsys.readouterr().out
+    assert 'run.pth held' not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize('content, words', [
@@ -568,6 +568,14 @@ def test_two_processes_train_one_model(images, here):
                       *SMALL, '--resume', cwd=here)
     assert done.returncode == 2
     assert 'processes=2, not 1' in done.stderr
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch):
+    monkeypatch.setattr(torch.distributed, 'is_torchelastic_launched', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 1)
+    monkeypatch.setenv('LOCAL_RANK', '1')
+    with pytest.raises(UserError, match='a GPU of its own, and there are only 1: start fewer'):
+        processes.join_processes(torch.device('cuda'))
 
 
 def test_one_process_needs_no_torchrun():

@@ -390,6 +390,7 @@ def read_images(data_root, n_images):
     check_number(n_images)                       # before a large folder is decoded
     dataset = CelebADataset(find_images(data_root), n_images=n_images)
     check_number(len(dataset))
+    print('images:', dataset.describe())
     return torch.cat(list(batches(dataset, 100, shuffle=False))), printable(dataset.root)
 
 

@@ -4,20 +4,25 @@
 
 prints the shape of one batch and saves its images in work_dirs/tmp.jpg.
 """
-import hashlib
 import sys
 from pathlib import Path
 
 import torch
 from torch.utils.data import BatchSampler, DataLoader, Dataset, SequentialSampler, Subset
 
-from dldemos.VAE.images.cache import cached_images, map_pixels, read_about
+from dldemos.VAE.images.cache import (
+    CELEBA_CROP,
+    CELEBA_IMAGE,
+    cached_images,
+    map_looks,
+    map_pixels,
+    read_about,
+)
 from dldemos.VAE.images.grids import grid, save_picture
 from dldemos.VAE.images.lists import partition
 from dldemos.VAE.images.shuffle import ShuffledBatches
-from dldemos.VAE.images.synthetic import draw_sample_faces
 from dldemos.VAE.support.errors import UserError, exit_status
-from dldemos.VAE.support.files import WORK_DIR
+from dldemos.VAE.support.files import WORK_DIR, printable
 
 CELEBA_ROOT = 'data/celebA/img_align_celeba'
 TEST = 2                                           # the number of CelebA's test split
@@ -45,7 +50,7 @@ class CelebADataset(Dataset):
         self.root = root
         self.img_shape = tuple(img_shape)
         self.crop = crop
-        self.cache, names = cached_images(root, self.img_shape, crop, cache_dir)
+        self.cache, names = cached_images(root, self.img_shape, crop, cache_dir, n_images)
         self.n_cached = len(names)
         self.names = names[:n_images]
         self.pixels = None
@@ -77,11 +82,24 @@ class CelebADataset(Dataset):
             self.pixels = map_pixels(self.cache, self.n_cached, self.img_shape)
         return torch.from_numpy(self.pixels[indices])
 
-    def fingerprint(self, indices):
-        """A hash of which images these are, of their files and of how they were decoded."""
-        names = '\0'.join(self.names[i] for i in indices)
-        key = read_about(self.cache)['key']
-        return hashlib.sha256(f'{key}\0{names}'.encode(errors='surrogateescape')).hexdigest()
+    @property
+    def looks(self):
+        """By which the images are known again, uint8 (N, 64); see images/looks.py."""
+        return map_looks(self.cache, self.n_cached, self.img_shape)[:len(self)]
+
+    @property
+    def original_size(self):
+        """(width, height) in pixels of the images before they were cut; None: not all the same."""
+        sizes = read_about(self.cache)['sizes']
+        return tuple(sizes[0][0]) if len(sizes) == 1 else None
+
+    def describe(self):
+        """What the images are, in words: where, how many, their size, how they are cut."""
+        size = '{} x {}'.format(*self.original_size) if self.original_size else 'several sizes'
+        crop = 'the largest square' if self.crop == 'auto' else self.crop
+        if self.crop == 'auto' and self.original_size == CELEBA_IMAGE:
+            crop = CELEBA_CROP
+        return printable(f'{self.root}, {len(self):,} of {size}, crop {crop}')
 
     def parts(self):
         """CelebA's partition: 0 (training), 1 (validation), 2 (test) of each; None: unknown."""
@@ -108,19 +126,33 @@ def split(dataset, held_out):
     """The training and the held-out split of a dataset, two Subsets.
 
     Args:
-        held_out: the share that is not trained on, the last ones by name. Where CelebA's
-            partition is known, 0.1 is its test split instead, its validation split being
-            trained on; so it is of the whole of CelebA without the list.
+        held_out: the share that is not trained on, the last ones by name in each folder. Where
+            CelebA's partition is known, 0.1 is its test split instead, its validation split
+            being trained on; so it is of the whole of CelebA without the list.
     """
-    n = len(dataset)
+    n, names = len(dataset), getattr(dataset, 'names', [''] * len(dataset))
     parts = dataset.parts() if held_out == 0.1 and hasattr(dataset, 'parts') else None
     if parts and 0 < parts.count(TEST) < n:
-        return tuple(Subset(dataset, [i for i in range(n) if (parts[i] == TEST) == is_test])
-                     for is_test in (False, True))
-    first = n - round(held_out * n)
-    if n == CELEBA_SIZE and held_out == 0.1 and dataset.names[-1].endswith('202599.jpg'):
-        first = CELEBA_TEST_START
-    return Subset(dataset, range(first)), Subset(dataset, range(first, n))
+        chosen = {i for i in range(n) if parts[i] == TEST}
+    elif n == CELEBA_SIZE and held_out == 0.1 and names[-1].endswith('202599.jpg'):
+        chosen = set(range(CELEBA_TEST_START, n))
+    else:
+        chosen = set(last_of_folders(names, held_out))
+    return (Subset(dataset, [i for i in range(n) if i not in chosen]),
+            Subset(dataset, sorted(chosen)))
+
+
+def last_of_folders(names, share):
+    """Indices of the last names of each folder; of many small ones together, such a share."""
+    folders = {}
+    for i, name in enumerate(names):
+        folders.setdefault(name.rpartition('/')[0], []).append(i)
+    n_seen, chosen = 0, []
+    for indices in folders.values():
+        n_seen += len(indices)
+        wanted = round(share * n_seen) - len(chosen)
+        chosen += indices[max(0, len(indices) - wanted):]
+    return chosen
 
 
 def batches(dataset, batch_size=16, shuffle=True, seed=0, rank=0, n_processes=1, mirror=False):
@@ -149,7 +181,7 @@ def find_celeba():
 
 
 def find_images(root=None):
-    """What to train on: `root` if one is given, else CelebA, else synthetic faces.
+    """Where the images are: at `root` if it is given, else CelebA, else sample faces.
 
     Raises:
         UserError: there is nothing at the given root.
@@ -157,19 +189,20 @@ def find_images(root=None):
     if root is not None:
         if not Path(root).exists():
             raise UserError(f'there is nothing at {root}: give a folder, a zip ... of images, or '
-                            f'no --data_root at all to train on synthetic faces')
+                            f'no --data_root at all to train on sample faces')
         return root
     celeba = find_celeba()
-    if celeba:
-        return celeba
-    print(f'No CelebA in {CELEBA_ROOT} or {CELEBA_ROOT}.zip.')
-    print('Instead, synthetic faces that this program draws once, in data/sample_faces.')
-    print('For photographs: data/README.md says where to get CelebA and where to put it.')
-    return draw_sample_faces()
+    if celeba is None:
+        print(f'no CelebA in {CELEBA_ROOT} or {CELEBA_ROOT}.zip: sample faces in its place, which '
+              f'the bundled model drew (data/README.md says where to get CelebA)')
+        from dldemos.VAE.pretrained.sample_faces import draw_sample_faces
+        return draw_sample_faces()
+    return celeba
 
 
 def main():
     dataloader = get_dataloader(find_images())
+    print('images:', dataloader.dataset.describe())
     batch = next(iter(dataloader))
     print(tuple(batch.shape))
     save_picture(grid(batch, columns=4), f'{WORK_DIR}/tmp.jpg')

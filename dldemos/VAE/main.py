@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from dldemos.VAE.images.described import describe
 from dldemos.VAE.images.grids import labelled_rows, pairs, save_picture
 from dldemos.VAE.images.saved import draw_and_save
 from dldemos.VAE.latent.attributes import draw_attributes
@@ -46,7 +45,7 @@ image_size = 64                     # pixels of a side; every stage halves it
 init = None                         # weights to start from: a file, pretrained, sharp; None: random
 
 # Data and pictures
-data_root = None                    # folder, zip ... of images; None: CelebA, else synthetic faces
+data_root = None                    # folder, zip ... of images; None: CelebA, else sample faces
 crop = 'auto'                       # middle square: pixels; auto: 168 of CelebA's; or face
 n_images = None                     # use the first so many images; None: all
 held_out = 0.1                      # share not trained on; CelebA as a whole: its test split
@@ -127,7 +126,7 @@ def train(device, dataloader, model, held_out=None, settings=None, **changes):
     optimizer = steps.make_optimizer(model, settings)
     schedule = steps.make_schedule(optimizer, n_steps, settings)
     parts = {'model': model, 'optimizer': optimizer, 'schedule': schedule}
-    run = checkpoint.Run(settings, device, n_steps, describe(dataloader), parts)
+    run = checkpoint.Run(settings, device, n_steps, getattr(dataloader, 'dataset', ()), parts)
     with run.under_way(), speed.faster_layers(model, device):
         rows = run.start()
         network = processes.share(model, device)
@@ -224,7 +223,7 @@ ACTIONS = {
         s.device, s.model, s.directions, s.faces, s.draw, s.settings.attribute, s.folder)),
     'evaluate': (evaluate, 'kl_weight seed', lambda s: (s.device, s.model, s.evaluated_batches,
         s.kl_weight, s.draw_codes, s.folder, s.read_out)),
-    'explore': (explore, 'seed', lambda s: (s.device, s.model, s.known_faces, s.about, s.folder)),
+    'explore': (explore, 'seed', lambda s: (s.device, s.model, s.faces, s.about, s.folder)),
 }
 
 

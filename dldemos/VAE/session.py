@@ -2,21 +2,16 @@
 
 Each is opened when it is first asked for, and once: an action that looks at no images opens none.
 """
-import argparse
-import copy
 from functools import cached_property, partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch.utils.data import Subset
 
-from dldemos.VAE.images.described import (
-    are_others,
-    is_synthetic,
-    lie_otherwise,
-    were_trained_on,
-)
+from dldemos.VAE.images.cache import CELEBA_IMAGE
 from dldemos.VAE.images.lists import NoList
+from dldemos.VAE.images.looks import are_known, looks_of, tolerance_of
 from dldemos.VAE.images.saved import check_folder
 from dldemos.VAE.latent.attributes import kept_directions, read_attributes
 from dldemos.VAE.latent.codes import encode_all, read_codes
@@ -34,6 +29,7 @@ from dldemos.VAE.training.checkpoint import (
     bundled_original,
     is_bundled,
     load_weights,
+    read_looks,
     read_record,
     sha256,
     weights_file,
@@ -41,6 +37,7 @@ from dldemos.VAE.training.checkpoint import (
 from dldemos.VAE.training.log import ENOUGH_STEPS
 
 N_FACES = 64                   # images that walks and attributes look at
+KEPT = (('.prior.pth', 'prior'), ('.directions.pth', 'directions'))    # beside weights
 MOST_FITTED = 20_000           # images that the linear model of attributes is fitted to, or so
 
 
@@ -80,8 +77,7 @@ class Session:
         sizes = read_record(PRETRAINED).get('settings', {})
         if any(getattr(self.settings, name) != value for name, value in model_sizes(sizes)):
             return path                            # which load_weights will miss
-        print(f'nothing was trained here yet (no {path}): these are the pretrained weights, '
-              f'of photographs')
+        print(f'nothing was trained here yet (no {path}): these are the pretrained weights')
         return PRETRAINED
 
     def open_model(self):
@@ -123,91 +119,133 @@ class Session:
         return line if is_bundled(self.weights) else (
             line + '; --ckpt_path pretrained or sharp takes bundled ones instead')
 
-    @property
+    @cached_property
     def own_root(self):
-        """Where the images that the weights were trained on lie; None: not known, or bundled."""
-        return None if is_bundled(self.weights) else self.record.get('trained_on', {}).get('root')
+        """Where the images lie that the weights were trained on; None: not known, or no more."""
+        root = None if is_bundled(self.weights) else self.trained_on.get('root')
+        if root is not None and not Path(root).exists():
+            print(printable(f'the images in {root}, which these weights were trained on, are there '
+                            f'no more: --data_root says where they are'))
+            return None
+        return root
 
-    @cached_property
+    @property
+    def trained_on(self):
+        """{name: value} on the images that the weights were trained on, as their record has it."""
+        return self.record.get('trained_on', {})
+
+    @property
     def has_images(self):
-        """Whether there are images that the weights may be shown without asking for them."""
-        if self.trains or self.settings.data_root is not None:
-            return True
-        if is_bundled(self.weights):
-            return find_celeba() is not None
-        there_are = self.own_root is None or Path(self.own_root).exists()
-        if not there_are:
-            print(printable(f'the images in {self.own_root}, which these weights were trained on, '
-                            f'are there no more: --data_root gives others'))
-        return there_are
-
-    @cached_property
-    def dataset(self):
-        """All images: of data_root, else those trained on, else CelebA or synthetic faces.
-
-        Raises:
-            UserError: the images that were trained on are gone, or the bundled weights are to
-                look at images, and there are none but synthetic faces, which they do not know.
-        """
-        if not self.has_images and not is_bundled(self.weights):
-            raise UserError(f'there is nothing at {self.own_root} any more: give --data_root with '
-                            f'the folder where the images lie now, or with others')
-        if not self.has_images:
-            raise UserError('the bundled weights are of photographs, and there are none here: '
-                            'give --data_root with a folder of faces, or train on synthetic faces '
-                            'with `python -m dldemos.VAE.main train`')
-        settings, trained_on = self.settings, self.record.get('trained_on', {})
-        root, crop = settings.data_root, settings.crop
-        if self.own_root is not None and root in (None, self.own_root):
-            root = self.own_root                   # as they were trained on, but for what is given
-            crop = crop if 'crop' in self.given else trained_on['crop']
-        with processes.rank_0_first():
-            dataset = CelebADataset(find_images(root), 2 * (self.model.image_size,), crop,
-                                    settings.n_images, settings.cache_dir)
-        if is_synthetic(dataset.root) != trained_on.get('synthetic', is_synthetic(dataset.root)):
-            of, on = ('synthetic faces', 'photographs') if is_synthetic(dataset.root) else (
-                'photographs', 'synthetic faces')
-            print(printable(f'warning: the images in {dataset.root} are {of}, and the weights '
-                            f'were trained on {on}: expect poor reconstructions'))
-        elif is_bundled(self.weights) and not self.trains and lie_otherwise(dataset):
-            print(printable(f'the images in {dataset.root} have not the size of CelebA, which the '
-                            f'bundled weights know: --crop face finds the faces and puts them '
-                            f'where CelebA has them'))
-        return dataset
+        """Whether there are images, but for sample faces that would have to be drawn first."""
+        return (self.trains or self.settings.data_root is not None or self.own_root is not None
+                or 'looks' in self.trained_on and find_celeba() is not None)
 
     @cached_property
     def splits(self):
-        """(training split, held-out split) of the images, two Subsets.
+        """(images that the weights know, held-out ones) of the source in use, two Subsets.
 
-        Which images weights were trained on is known by the names in their record; without
-        one, as in training, by the share held_out.
+        The source: that of data_root, else those trained on, else CelebA, else sample faces.
+
+        Raises:
+            UserError: it is not known what the weights were trained on, and no source is given.
         """
-        dataset, trained_on = self.dataset, self.record.get('trained_on', {})
-        if 'first' not in trained_on:
-            return split(dataset, self.settings.held_out)
-        if trained_on['synthetic'] != is_synthetic(dataset.root) or are_others(trained_on, dataset):
-            return Subset(dataset, []), Subset(dataset, range(len(dataset)))
-        if 'held_out' in self.given:
-            print('held_out is not looked at: which images were trained on is known')
-        known = were_trained_on(trained_on, dataset.names)
-        return tuple(Subset(dataset, [i for i, it_was in enumerate(known) if it_was == trained])
-                     for trained in (True, False))
+        settings = self.settings
+        if not self.trains and settings.data_root is None and 'looks' not in self.trained_on:
+            raise UserError(f'it is not known which images {self.weights} was trained on: give '
+                            f'--data_root with those to look at')
+        if not self.trains and 'held_out' in self.given:
+            print('held_out is ignored: the images that the weights do not know are held out')
+        root = find_images(settings.data_root or (None if self.trains else self.own_root))
+        known, held_out = self.open(root, settings.n_images)
+        dataset = held_out.dataset
+        print(f'images: {dataset.describe()}; held out: {len(held_out):,} of {len(dataset):,}')
+        if (is_bundled(self.weights) and settings.data_root is not None and dataset.crop != 'face'
+                and dataset.original_size != CELEBA_IMAGE):
+            print('they have not the size of CelebA, which the bundled weights know: --crop face '
+                  'finds the faces and puts them where CelebA has them')
+        return known, held_out
+
+    def open(self, root, n_images):
+        """(images that the weights know, held-out ones) of a source, two Subsets.
+
+        One rule: an image is held out where its look is not among those of the images that the
+        weights know. In training these are the images of the training split.
+        """
+        settings, crop = self.settings, self.settings.crop
+        if not self.trains and 'crop' not in self.given:
+            crop = self.trained_on.get('crop', crop)
+        with processes.rank_0_first():
+            dataset = CelebADataset(root, 2 * (self.model.image_size,), crop, n_images,
+                                    settings.cache_dir)
+        if self.trains:
+            known, others = split(dataset, settings.held_out)
+            looks = looks_of(known)
+            is_known = are_known(looks_of(others), looks, tolerance_of(looks))
+            return known, Subset(dataset, np.array(others.indices)[~is_known].tolist())
+        is_known = are_known(dataset.looks, *self.known_looks)
+        return tuple(Subset(dataset, np.flatnonzero(which).tolist())
+                     for which in (is_known, ~is_known))
+
+    @cached_property
+    def known_looks(self):
+        """Looks (N, 64) of images that the weights, or what is fitted to their codes, were made
+        of, and the tolerance by which these are known again."""
+        looks, tolerance = read_looks(self.weights, self.record)
+        if looks is None:
+            print('it is not known which images these weights were trained on: all count as '
+                  'held out')
+        kept = [read_kept(self.weights, *place).get('looks') for place in KEPT]
+        return np.concatenate([some for some in (looks, *kept, np.empty((0, 64), np.uint8))
+                               if some is not None]), tolerance
+
+    @property
+    def dataset(self):
+        """All images of the source in use."""
+        return self.splits[0].dataset
 
     @cached_property
     def held_out(self):
-        """The images to look at: those held out; a line says so where all were trained on."""
-        training, held_out = self.splits
+        """The images to look at: those held out; a line says so where there are none."""
+        known, held_out = self.splits
         if len(held_out):
             return held_out
-        print(printable(f'all {len(training):,} images in {self.dataset.root} were trained on: '
+        print(printable(f'all {len(known):,} images in {self.dataset.root} were trained on: '
                         f'what follows is of training images, none is held out'))
-        return training
+        return known
 
-    @property
-    def known(self):
-        """The images whose codes priors and directions are fitted to: those trained on."""
-        training, held_out = self.splits
-        return training if len(training) else held_out
+    @cached_property
+    def fitting(self):
+        """(images whose codes priors and directions are fitted to, looks of new ones or None).
+
+        They are those that the weights know: of the source that they were trained on, else of the
+        one in use; where they know none, the first half of the images in use, from now on known.
+        """
+        settings, known = self.settings, ()
+        if (settings.data_root or settings.n_images) and not self.trains and self.own_root:
+            known, _ = self.open(self.own_root, self.record['settings'].get('n_images'))
+        if not len(known):
+            known, held_out = self.splits
+        if not len(known):
+            known = Subset(held_out.dataset, held_out.indices[:(len(held_out) + 1) // 2])
+            return known, looks_of(known)
+        return known, None
+
+    @cached_property
+    def judged(self):
+        """The images to evaluate on: those to look at, but for what priors are fitted to now."""
+        if {*PRIORS[1:]} <= read_kept(self.weights, *KEPT[0]).keys() or self.fitting[1] is None:
+            return self.held_out
+        rest = self.held_out.indices[len(self.fitting[0]):]
+        return Subset(self.dataset, rest) if rest else self.held_out
+
+    def fitting_codes(self, what):
+        """Mean and logvar (N, latent_dim) of the codes that something is fitted to."""
+        images, new = self.fitting
+        which = 'that these weights know' if new is None else (
+            'which these weights do not know, and which are not judged')
+        print(printable(f'fitting the {what} to the codes of {len(images):,} images in '
+                        f'{images.dataset.root}, {which}'), flush=True)
+        return encode_all(self.model, self.device, batches(images, 64, shuffle=False))
 
     @cached_property
     def training_batches(self):
@@ -239,7 +277,7 @@ class Session:
     @property
     def evaluated_batches(self):
         """The images to evaluate on, in order."""
-        return batches(self.held_out, 64, shuffle=False)
+        return batches(self.judged, 64, shuffle=False)
 
     @property
     def shown_batches(self):
@@ -248,22 +286,8 @@ class Session:
 
     @cached_property
     def faces(self):
-        """The first N_FACES images to look at; None where the weights may be shown none."""
+        """The first N_FACES images to look at; None where there are none yet."""
         return next(iter(self.shown_batches)) if self.has_images else None
-
-    @property
-    def are_known(self):
-        """Whether it is known which images are those of the weights, or some were asked for."""
-        return self.trains or bool(self.record) or self.settings.data_root is not None
-
-    @property
-    def known_faces(self):
-        """`faces`; None as well where other images would have to stand in for unknown ones."""
-        return self.faces if self.are_known else None
-
-    def encode_training_images(self):
-        """Mean and logvar (N, latent_dim) of the codes of the images that were trained on."""
-        return encode_all(self.model, self.device, batches(self.known, 64, shuffle=False))
 
     @property
     def read_out(self):
@@ -273,7 +297,7 @@ class Session:
         of them, and judged on the others: those that it was fitted to it knows by heart. None:
         there are no attributes of these images, which a line says.
         """
-        training, of_judged = self.splits[0].indices, self.held_out.indices
+        training, of_judged = self.splits[0].indices, self.judged.indices
         half = 0 if all(map(len, self.splits)) else len(of_judged) // 2
         of_known = of_judged[:half] if half else training
         of_known = of_known[::max(1, len(of_known) // MOST_FITTED)]
@@ -289,16 +313,6 @@ class Session:
         return ReadOut(mean, {name: has[:n] for name, has in attributes.items()},
                        {name: has[n + half:] for name, has in attributes.items()}, skip=half)
 
-    def training_fingerprint(self):
-        """A word for the images that a prior is fitted to; None: those of the bundled weights."""
-        if is_bundled(self.weights):
-            return None
-        trained_on = self.record.get('trained_on', {})
-        asked = {'data_root', 'n_images', 'crop', 'held_out'} & self.given.keys()
-        if 'fingerprint' in trained_on and not asked and self.settings.data_root is None:
-            return trained_on['fingerprint']
-        return self.dataset.fingerprint(self.known.indices)
-
     def codes(self, prior, n):
         """n random codes (n, latent_dim) of a prior, the same for the same seed."""
         torch.manual_seed(self.settings.seed)
@@ -307,14 +321,10 @@ class Session:
         return sample_codes(prior, fitted, n, self.model.latent_dim, self.settings.temperature)
 
     def fitted_prior(self, prior):
-        """What was fitted to the codes of the images trained on; where these are gone, and nothing
-        was fitted before, of the images that there are."""
-        self.check_kept(prior, '.prior.pth', 'prior')
-        images, kept = self, read_kept(self.weights, '.prior.pth', 'prior')
-        if not self.has_training_images() and (prior in kept or Path(self.own_root).exists()):
-            images = self.as_trained()
-        return fitted_prior(prior, self.weights, images.training_fingerprint(),
-                            images.encode_training_images)
+        """What was fitted to codes of these weights: before, or now."""
+        self.check_kept(prior, *KEPT[0])
+        return fitted_prior(prior, self.weights, partial(self.fitting_codes, f'{prior} prior'),
+                            lambda: self.fitting[1])
 
     def check_kept(self, name, ending, what):
         """UserError where bundled weights lack what came with them: nothing is fitted to theirs."""
@@ -352,16 +362,14 @@ class Session:
 
     @property
     def directions(self):
-        """{attribute: (latent_dim,)}: those kept beside the weights, or of the training images.
+        """{attribute: (latent_dim,)}: those kept beside the weights, or fitted now.
 
         Raises:
-            NoList: there are none, and no list says which training image has what.
+            NoList: there are none, and no list says which image has what.
         """
-        self.check_kept('directions', '.directions.pth', 'directions')
-        images = self if self.has_training_images() else self.as_trained()
+        self.check_kept('directions', *KEPT[1])
         try:
-            return kept_directions(self.weights, images.training_fingerprint(),
-                                   images.codes_and_attributes)
+            return kept_directions(self.weights, self.codes_and_attributes, lambda: self.fitting[1])
         except NoList as error:
             raise NoList(f'{error}; or take bundled weights, whose directions need no list: '
                          f'--ckpt_path sharp') from error
@@ -372,38 +380,19 @@ class Session:
         record = read_record(self.weights) if self.trains else self.record
         images = record.get('trained_on', {})
         try:
-            directions = (self.directions if self.are_known else
-                          read_kept(self.weights, '.directions.pth', 'directions')['directions'])
-        except KeyError:                               # none are kept
-            directions = {}
+            directions = self.directions
         except UserError as error:
             print(printable(f'the page has no sliders of attributes: {error}'))
             directions = {}
         return {'name': Path(self.weights).stem, 'weights': self.weights_hash[:12],
-                'n_images': images.get('n_images'), 'synthetic': images.get('synthetic', False),
-                'directions': directions}
+                'n_images': images.get('n_images'), 'directions': directions}
 
     def codes_and_attributes(self):
-        """Mean codes (N, latent_dim) of the training images, and {attribute: bool tensor (N,)}."""
-        attributes = read_attributes(self.dataset.root,
-                                     [self.dataset.names[i] for i in self.known.indices])
-        return self.encode_training_images()[0], attributes
-
-    def has_training_images(self):
-        """Whether the images of this session are those trained on, for all that is known."""
-        return (self.own_root is None or self.settings.data_root in (None, self.own_root)
-                or len(self.splits[0]) > 0)
-
-    def as_trained(self):
-        """This session with the images that the weights were trained on, not those of data_root."""
-        session = copy.copy(self)
-        session.settings = argparse.Namespace(**{**vars(self.settings), 'data_root': None,
-                                                 'n_images': None})
-        session.given = {name: value for name, value in self.given.items()
-                         if name not in ('data_root', 'n_images', 'crop', 'held_out')}
-        for name in ('has_images', 'dataset', 'splits', 'held_out', 'faces'):
-            vars(session).pop(name, None)
-        return session
+        """Mean codes (N, latent_dim) of the images to fit to, and {attribute: bool tensor (N,)}."""
+        images, _ = self.fitting
+        attributes = read_attributes(images.dataset.root,
+                                     [images.dataset.names[i] for i in images.indices])
+        return self.fitting_codes('directions')[0], attributes
 
 
 def model_sizes(settings):

@@ -4,8 +4,9 @@ Decoding a JPEG costs about as much time as a training step costs a GPU, and the
 program does it again for every image in every epoch. Here the first use of a source
 decodes, crops and resizes all of it into one file beside it; later uses map that file.
 
-The file: the pixels, uint8 (N, 3, height, width), then a JSON object that says what they were
-made from, then the length of that JSON in 8 bytes. It gets its name when it is complete.
+The file: the pixels, uint8 (N, 3, height, width), the looks of the images, uint8 (N, 64), then a
+JSON object that says what they were made from, and its length in 8 bytes. It gets its name when it
+is complete. Of folders and zips it may hold the first images by name, which were asked for.
 """
 import errno
 import glob
@@ -15,9 +16,10 @@ import os
 import tempfile
 import time
 import warnings
-from collections import deque
+from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -25,13 +27,16 @@ from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 from tqdm import tqdm
 
 from dldemos.VAE.images.lists import recorded_partition
+from dldemos.VAE.images.looks import N_VALUES, SIDE
 from dldemos.VAE.images.sources import find_source, open_images, readable
 from dldemos.VAE.support.errors import WHAT_TO_DO, UserError
 from dldemos.VAE.support.files import atomic_write, printable, temporary_prefix
 
 ORIENTED = ('exif', 'xmp', 'XML:com.adobe.xmp', 'Raw profile type exif')
 CELEBA_IMAGE, CELEBA_CROP = (178, 218), 168          # its size; the article's middle square
-FORMAT = 'pixels 2'          # a new number here rebuilds every cache
+FORMAT = 'pixels 3'          # a new number here rebuilds every cache
+IN_NAME_ORDER = ('folder', 'zip')    # sources of which the first images can be read alone
+MOST_SIZES = 100             # of which a cache says how many images have them
 CHUNK = 32                   # images that a thread decodes in one go
 CHUNK_BYTES = 8 * 2**20      # or fewer, if they hold so much memory while they wait
 PNG_TEXT = 64 * 2**20        # bytes of text in a PNG; image generators write some megabytes
@@ -40,7 +45,7 @@ ELSEWHERE = 'data'           # folder of caches whose source lies where nothing 
 NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
-def cached_images(root, img_shape=(64, 64), crop=CELEBA_CROP, cache_dir=None):
+def cached_images(root, img_shape=(64, 64), crop=CELEBA_CROP, cache_dir=None, n_images=None):
     """The decoded images of `root`, a folder, a zip, a tar, Parquet shards or a picture.
 
     The cache is rebuilt when a name, a size or a modification time of the source, the crop
@@ -52,6 +57,8 @@ def cached_images(root, img_shape=(64, 64), crop=CELEBA_CROP, cache_dir=None):
             the largest face, where CelebA has it.
         cache_dir: folder of the cache; None: the folder that `root` lies in, or where that
             cannot be written to, data/.
+        n_images: how many are needed, the first by name; None: all. Of folders and zips no more
+            are decoded, and the rest when it is asked for.
 
     Returns:
         The path of the cache, and the names of its N images in order, relative to `root`.
@@ -67,13 +74,13 @@ def cached_images(root, img_shape=(64, 64), crop=CELEBA_CROP, cache_dir=None):
     name = f'{img_shape[0]}x{img_shape[1]}.crop{crop}.cache'
     for path in places(root, name, cache_dir):
         about = read_about(path)
-        if is_current(about, key):
+        if is_current(about, key) and has_enough(about, n_images):
             break
     else:
         path = writable_place(root, name, cache_dir)
         remove_abandoned(path)
         try:
-            build(path, source, key, tuple(img_shape), crop)
+            build(path, source, key, tuple(img_shape), crop, n_images)
         except OSError as error:
             if error.errno not in WHAT_TO_DO:
                 raise
@@ -90,10 +97,8 @@ def places(root, name, cache_dir):
     """Where a cache may lie: in cache_dir, or beside the source, else in data/."""
     root = Path(os.path.abspath(root))
     base = root.name if len(os.fsencode(root.name)) < 150 else root.name[:40] + short_hash(root)
-    if cache_dir:
-        return [Path(cache_dir) / f'{base}.{name}']
-    return [root.parent / f'{base}.{name}',
-            Path(ELSEWHERE) / f'{base}.{short_hash(root)}.{name}']
+    apart = Path(cache_dir or ELSEWHERE) / f'{base}.{short_hash(root)}.{name}'
+    return [apart] if cache_dir else [root.parent / f'{base}.{name}', apart]
 
 
 def short_hash(path):
@@ -137,11 +142,22 @@ def source_key(source, img_shape, crop):
     return digest.hexdigest()
 
 
+def map_looks(path, n_images, img_shape):
+    """The looks of its images, uint8 (N, 64), likewise."""
+    return np.memmap(path, np.uint8, mode='r', shape=(n_images, N_VALUES),
+                     offset=n_images * 3 * img_shape[0] * img_shape[1])
+
+
 def is_current(about, key):
     """Whether a cache is of this source as it is, and lacks no image that can now be read."""
     if about is None or about['key'] != key:
         return False
     return not (about['passed_over'] and 'HEIF' in readable()[1])
+
+
+def has_enough(about, n_images):
+    """Whether a cache has n_images, or all that there are."""
+    return about['is_whole'] or n_images is not None and n_images <= len(about['names'])
 
 
 def read_about(path):
@@ -155,48 +171,71 @@ def read_about(path):
                 return None
             file.seek(total - 8 - length)
             about = json.loads(file.read(length))
-        pixels = len(about['names']) * about['bytes_per_image']
-        return about if pixels + length + 8 == total else None
+        before = len(about['names']) * (about['bytes_per_image'] + N_VALUES)
+        return about if before + length + 8 == total else None
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, KeyError, TypeError):     # the tail is not ours: a damaged file
         return None
 
 
-def build(path, source, key, img_shape, crop):
-    """Decode every image of a source into a new cache at `path`, on all cores."""
+def build(path, source, key, img_shape, crop, n_images=None):
+    """Decode the images of a source into a new cache at `path`, on all cores.
+
+    n_images: how many are needed at least, where the source has its images in name order; those
+    that the cache has already are copied.
+    """
     entries, notes = open_images(source)
-    kept, unreadable, sizes = [], [], []
+    names, looks, unreadable, sizes, n_seen = [], [], [], Counter(), 0
 
     def decode_some(chunk):
-        return [pixels_or_reason(read, name) for name, read in chunk]
+        return [decoded_or_reason(read, name) for name, read in chunk]
 
-    def pixels_or_reason(read, name):
+    def decoded_or_reason(read, name):
         try:
-            return decode(read(), img_shape, crop, sizes).tobytes()
+            return decode(read(), img_shape, crop)
         except Exception as error:           # a damaged image can fail in any way
-            return UserError(error) if isinstance(error, UserError) else (
+            return error if isinstance(error, UserError) else (
                 f'{name} ({error or type(error).__name__})')
 
-    bar = tqdm(total=notes['total'], unit='image', desc='decoding once', disable=None)
+    before = read_about(path)
+    limit = n_images if source.kind in IN_NAME_ORDER else None
+    bar = tqdm(total=limit or notes['total'], unit='image', desc='decoding once', disable=None)
     with bar, ThreadPoolExecutor(os.cpu_count()) as pool, atomic_write(path) as file, \
             limits_of_pillow():
+        if is_current(before, key):
+            names, unreadable, n_seen = before['names'], before['unreadable'], before['n_seen']
+            sizes.update({tuple(size): n for size, n in before['sizes']})
+            file.write(map_pixels(path, len(names), img_shape))
+            looks.extend(map_looks(path, len(names), img_shape))
+            entries = islice(entries, n_seen, None)
+            bar.update(n_seen)
         for chunk, results in in_turn(pool, decode_some, chunks(entries)):
-            file.write(b''.join(result for result in results if isinstance(result, bytes)))
             for (name, _), result in zip(chunk, results):
-                if isinstance(result, bytes):
-                    kept.append(name)
-                elif isinstance(result, UserError):      # of no image, but of what is installed
+                if isinstance(result, UserError):        # of no image, but of what is installed
                     raise result
-                else:
+                if isinstance(result, str):
                     unreadable.append(result)
+                    continue
+                pixels, its_look, size = result
+                file.write(pixels.tobytes())
+                names.append(name)
+                looks.append(np.frombuffer(its_look, np.uint8))
+                sizes[size] += 1
+            n_seen += len(chunk)
             bar.update(len(chunk))
+            if limit and len(names) >= limit:
+                break
+        order = sorted(range(len(names)), key=names.__getitem__)
         about = {'key': key, 'bytes_per_image': 3 * img_shape[0] * img_shape[1],
-                 'names': sorted(kept), 'unreadable': sorted(unreadable),
-                 'n_celeba_size': sizes.count(CELEBA_IMAGE), 'passed_over': notes['passed_over'],
-                 'parts': recorded_partition(notes, sorted(kept))}
+                 'names': [names[i] for i in order], 'unreadable': sorted(unreadable),
+                 'n_seen': n_seen, 'is_whole': notes['total'] in (None, n_seen),
+                 'sizes': sizes.most_common(MOST_SIZES), 'passed_over': notes['passed_over'],
+                 'left_out': source.left_out}
+        about['parts'] = recorded_partition(notes, about['names'])
         check_enough(source.root, path, about)
-        sort_rows(file, kept, about['bytes_per_image'])
+        sort_rows(file, order, about['bytes_per_image'])
+        file.write(np.stack(looks)[order])
         tail = json.dumps(about).encode()
         file.write(tail + len(tail).to_bytes(8, 'little'))
 
@@ -239,15 +278,14 @@ def in_turn(pool, function, items):
         yield first, result.result()
 
 
-def sort_rows(file, names, n_bytes):
-    """Bring the rows of an open file, one for each name, into the order of the names."""
-    order = sorted(range(len(names)), key=names.__getitem__)
-    if order == list(range(len(names))):
+def sort_rows(file, order, n_bytes):
+    """Bring the rows of an open file into an order, in place."""
+    if order == list(range(len(order))):
         return
     file.flush()
-    rows = np.memmap(file.name, np.uint8, 'r+', shape=(len(names), n_bytes))
-    done = bytearray(len(names))
-    for start in range(len(names)):         # around each cycle of the permutation, in place
+    rows = np.memmap(file.name, np.uint8, 'r+', shape=(len(order), n_bytes))
+    done = bytearray(len(order))
+    for start in range(len(order)):         # around each cycle of the permutation
         first, at = rows[start].copy(), start
         while not done[at]:
             done[at] = True
@@ -256,8 +294,8 @@ def sort_rows(file, names, n_bytes):
     rows.flush()
 
 
-def decode(file, img_shape, crop, sizes=None):
-    """An image file -> uint8 (3, height, width), upright, RGB, its middle square resized.
+def decode(file, img_shape, crop):
+    """An image file, upright and in RGB, its middle square resized.
 
     The same pixels as torchvision's CenterCrop and Resize, without their overhead, which
     would keep threads from working side by side. Of several frames it is the first;
@@ -265,27 +303,30 @@ def decode(file, img_shape, crop, sizes=None):
 
     Args:
         crop: as in cached_images.
-        sizes: a list that gets the image's (width, height).
+
+    Returns:
+        Its pixels, uint8 (3, height, width), its look, and its (width, height).
     """
     with Image.open(file, formats=readable()[1]) as image:
         image.load()
         if not image.info.keys().isdisjoint(ORIENTED):
             image = ImageOps.exif_transpose(image)
-        size = image.size
+        image = to_rgb(image)
+        size, its_look = image.size, look(image)
         if crop == 'face':
             from dldemos.VAE.images.face import celeba_like
-            image = celeba_like(to_rgb(image))
-        image = to_rgb(middle_square(image, crop))
-        image = image.resize(img_shape[::-1], Image.Resampling.BILINEAR)
-        if sizes is not None:
-            sizes.append(size)
-        return np.asarray(image).transpose(2, 0, 1)
+            image = celeba_like(image)
+        image = middle_square(image, crop).resize(img_shape[::-1], Image.Resampling.BILINEAR)
+        return np.asarray(image).transpose(2, 0, 1), its_look, size
+
+
+def look(image):
+    """The look of an upright RGB image, N_VALUES bytes; see images/looks.py."""
+    return image.convert('L').resize((SIDE, SIDE), Image.Resampling.HAMMING).tobytes()
 
 
 def middle_square(image, crop):
-    """The middle square of an image; 16-bit and float images as 8 bits."""
-    if image.mode.startswith(('I', 'F')):
-        image = eight_bits(image)
+    """The middle square of an image."""
     if isinstance(crop, str):               # auto, or a face that lies as CelebA's
         crop = CELEBA_CROP if image.size == CELEBA_IMAGE else min(image.size)
     side = min(*image.size, crop)
@@ -364,6 +405,8 @@ def heic_files(n):
 
 def notices(root, path, about):
     """Lines on the images of a source that are not used."""
+    if about['left_out']:
+        yield f'left out of {root}: {"; ".join(about["left_out"])}'
     if about['unreadable']:
         yield left_out(root, path, about)
     if about['passed_over']:

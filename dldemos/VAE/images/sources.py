@@ -17,6 +17,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from dldemos.VAE.support.errors import UserError
+from dldemos.VAE.support.files import printable
 
 # What Pillow lists and does not decode by itself (stubs, Ghostscript), and films
 NO_PICTURES = {'BUFR', 'EPS', 'FLI', 'GRIB', 'HDF5', 'IPTC', 'MPEG', 'PDF', 'WMF'}
@@ -37,6 +38,7 @@ class Source(NamedTuple):
     files: (name, size, modification time) of what lies on the disk: the images of a folder,
         the shards, the archive itself.
     passed_over: HEIC files that need pillow-heif, so far as they are known.
+    left_out: what else in a folder is not read, in words.
     """
 
     root: Path
@@ -44,6 +46,9 @@ class Source(NamedTuple):
     folder: Path
     files: list
     passed_over: int = 0
+    left_out: tuple = ()
+
+
 OF_THIS_PROGRAM = ('tmp.jpg', '.run.lock')     # what tells a work_dir from a folder of images
 
 
@@ -84,10 +89,15 @@ def find_source(root):
         raise UserError(f'there is nothing at {root}: give a folder, a zip, a tar or Parquet '
                         f'shards of images')
     if root.is_dir():
-        images, shards, passed_over = list_folder(root)
+        images, shards, passed_over, work_dirs = list_folder(root)
+        left_out = [f'{printable(name)} with pictures that this program drew (it holds '
+                    f'{" or ".join(OF_THIS_PROGRAM)})' for name in work_dirs]
         if shards and not images:
-            return Source(root, 'parquet', root, shards)
-        return Source(root, 'folder', root, images, passed_over)
+            return Source(root, 'parquet', root, shards, 0, left_out)
+        if shards:
+            left_out.append(f'{len(shards):,} Parquet shards, since there are pictures beside '
+                            f'them: give --data_root the folder of either')
+        return Source(root, 'folder', root, images, passed_over, left_out)
     if not root.is_file():
         raise UserError(f'{root} is a device or a pipe, which cannot be read twice: give a file or '
                         f'a folder')
@@ -101,10 +111,10 @@ def list_folder(root):
 
     Returns:
         images, Parquet shards: (name relative to root, size, modification time) of each, in
-        name order; and the number of HEIC files that cannot be read. A link that leads
-        nowhere has size 0.
+        name order; the number of HEIC files that cannot be read; and the subfolders that are
+        not read, for this program drew into them. A link that leads nowhere has size 0.
     """
-    images, shards, passed_over = [], [], 0
+    images, shards, passed_over, work_dirs = [], [], 0, []
     folders, links, seen = [''], [], set()
     while folders or links:                 # a folder has its own name where it has one
         prefix = folders.pop() if folders else links.pop(links.index(min(links)))
@@ -113,7 +123,8 @@ def list_folder(root):
             continue
         seen.add(real)
         if prefix and any(os.path.lexists(os.path.join(real, name)) for name in OF_THIS_PROGRAM):
-            continue                        # its own pictures are no data
+            work_dirs.append(prefix)        # its own pictures are no data
+            continue
         with os.scandir(os.path.join(root, prefix)) as entries:
             for entry in entries:
                 name, what = prefix + entry.name, kind_of_entry(entry)
@@ -130,7 +141,7 @@ def list_folder(root):
                         (name, status.st_size, status.st_mtime_ns) if status else (name, 0, 0))
                 else:
                     passed_over += is_passed_over(name)
-    return sorted(images), sorted(shards), passed_over
+    return sorted(images), sorted(shards), passed_over, sorted(work_dirs)
 
 
 def kind_of_entry(entry):

@@ -4,8 +4,8 @@ import re
 import torch
 
 from dldemos.VAE.images.grids import framed, labelled_rows, save_picture
-from dldemos.VAE.images.lists import NoList, attribute_table, look_up
-from dldemos.VAE.latent.kept import kept_or_fitted, read_kept
+from dldemos.VAE.images.lists import attribute_table, look_up
+from dldemos.VAE.latent.kept import kept_or_fitted
 from dldemos.VAE.latent.walks import normal_codes
 from dldemos.VAE.support.errors import UserError
 from dldemos.VAE.support.files import WORK_DIR
@@ -172,22 +172,14 @@ def attribute_directions(mean, attributes, held_fixed=HELD_FIXED, least=20):
     return directions
 
 
-def kept_directions(ckpt_path, images, read):
-    """The directions of a file of weights and of images: those kept beside it, or new ones.
+def kept_directions(ckpt_path, read, fitted_to=None):
+    """The directions of a file of weights: those kept beside it, or new ones.
 
     Args:
         ckpt_path: the weights; the directions lie beside them as <name>.directions.pth.
-        images: a word that tells these training images from others; None: as in the file.
-        read: a function without arguments -> mean codes (N, latent_dim) of the training images
-            and their attributes {name: bool tensor (N,)}; called where they are not kept.
-
-    Raises:
-        NoList: of read, where nothing is kept of these weights, whatever the images.
+        read: a function without arguments -> mean codes (N, latent_dim) of images and their
+            attributes {name: bool tensor (N,)}; called where no directions are kept.
+        fitted_to: as in kept_or_fitted.
     """
-    place = ckpt_path, '.directions.pth', 'directions'
-    try:
-        return kept_or_fitted('directions', *place, images, lambda: attribute_directions(*read()))
-    except NoList:
-        if kept := read_kept(*place):
-            return kept['directions']
-        raise
+    return kept_or_fitted('directions', ckpt_path, '.directions.pth', 'directions',
+                          lambda: attribute_directions(*read()), fitted_to)

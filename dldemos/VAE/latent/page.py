@@ -60,7 +60,7 @@ def page(model, order, about=None):
     about = dict(about or {})
     directions = about.pop('directions', None) or {}
     layers, weights = packed(folded(model))
-    in_page = {'name': 'a VAE', 'weights': '', 'synthetic': False, 'n_images': None, **about,
+    in_page = {'name': 'a VAE', 'weights': '', 'n_images': None, **about,
                'hiddens': list(model.hiddens), 'latent_dim': model.latent_dim,
                'image_size': model.image_size, 'order': order, 'layers': layers,
                'directions': [[name, [round(x, 5) for x in directions[name].tolist()]]

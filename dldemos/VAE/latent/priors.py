@@ -93,28 +93,28 @@ def sample_codes(prior, fitted, n_samples, latent_dim, temperature=1.0, n_steps=
     return fitted['shift'] + fitted['scale'] * code
 
 
-def fitted_prior(prior, ckpt_path, images, encode):
-    """The fitted prior of a file of weights and of images: the one beside it, or a new one.
+def fitted_prior(prior, ckpt_path, encode, fitted_to=None):
+    """The fitted prior of a file of weights: the one beside it, or a new one.
 
     Args:
         prior: 'gaussian' or 'flow'.
         ckpt_path: the weights; the prior lies beside them as <name>.prior.pth, and is fitted
-            anew when they, or the images, have changed.
-        images: a word that tells these training images from others; None: as in the file.
-        encode: a function without arguments -> mean and logvar (N, latent_dim) of the
-            training images' codes; called only where a prior has to be fitted.
+            anew when they have changed.
+        encode: a function without arguments -> mean and logvar (N, latent_dim) of the codes of
+            images; called only where a prior has to be fitted.
+        fitted_to: as in kept_or_fitted.
 
     Raises:
         UserError: there are fewer than two images to fit it to.
     """
-    return kept_or_fitted(prior, ckpt_path, '.prior.pth', 'prior', images,
-                          partial(fit, prior, encode))
+    return kept_or_fitted(prior, ckpt_path, '.prior.pth', 'prior', partial(fit, prior, encode),
+                          fitted_to)
 
 
 def fit(prior, encode):
     """A prior of PRIORS but the normal one, fitted to the codes that encode() gives."""
     mean, logvar = encode()
     if len(mean) < 2:
-        raise UserError(f'the prior {prior} is fitted to at least two training images, and there '
-                        f'is one: take more images, or --prior normal')
+        raise UserError(f'the prior {prior} is fitted to at least two images, and there are not as '
+                        f'many: take more, or --prior normal')
     return {'gaussian': fit_gaussian, 'flow': fit_flow}[prior](mean, logvar)

@@ -6,11 +6,20 @@ import platform
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import numpy as np
 import torch
 from filelock import FileLock, Timeout
 
+from dldemos.VAE.images.looks import TOLERANCE, checksum, trained_on
 from dldemos.VAE.support.errors import UserError
-from dldemos.VAE.support.files import WORK_DIR, atomic_write, beside_weights, printable, sha256
+from dldemos.VAE.support.files import (
+    WEIGHT_SUFFIXES,
+    WORK_DIR,
+    atomic_write,
+    beside_weights,
+    printable,
+    sha256,
+)
 from dldemos.VAE.support.settings import similar
 from dldemos.VAE.training import processes
 from dldemos.VAE.training.random_state import random_state, set_random_state
@@ -18,7 +27,7 @@ from dldemos.VAE.training.random_state import random_state, set_random_state
 BUNDLED_FOLDER = Path(__file__).absolute().parents[1] / 'pretrained'
 BUNDLED = ('pretrained', 'sharp')                         # what they are: pretrained.json ...
 PRETRAINED = str(BUNDLED_FOLDER / 'pretrained.pth')
-RUN_FORMAT = 'dldemos.VAE run 3'
+RUN_FORMAT = 'dldemos.VAE run 4'
 # Settings that cannot change the weights: a run and the one that resumes it may differ in them
 FREE_SETTINGS = ('n_samples', 'prior', 'temperature', 'attribute', 'save_images', 'code',
                  'device', 'compile', 'resume', 'run_path', 'ckpt_path', 'cache_dir', 'work_dir',
@@ -46,10 +55,12 @@ def is_bundled(path):
     return Path(path).resolve().parent == BUNDLED_FOLDER.resolve()
 
 
-def save_weights(path, model, record=None):
+def save_weights(path, model, record=None, looks=None):
     """Write the state dict of `model` to `path`, as the article's own script does.
 
-    record: {name: value}, written beside it as JSON, with the SHA-256 of the file.
+    Args:
+        record: {name: value}, written beside it as JSON, with the SHA-256 of the file.
+        looks: of the images trained on, (N, 64), written beside it where they are not there yet.
     """
     with atomic_write(path) as file:
         torch.save({name: value.contiguous() for name, value in model.state_dict().items()},
@@ -58,6 +69,9 @@ def save_weights(path, model, record=None):
         record = {**record, 'sha256': {Path(path).name: sha256(path)}}
         with atomic_write(beside_weights(path, '.json'), 'w') as file:
             file.write(json.dumps(record, indent=2) + '\n')
+    if looks is not None and read_looks(path, record, quietly=True)[0] is None:
+        with atomic_write(looks_file(path)) as file:
+            np.save(file, looks)
 
 
 def load_weights(path, model):
@@ -118,9 +132,58 @@ def is_whole(record):
     """Whether a record has what a session looks at, of the right types."""
     images = record['trained_on']
     return (isinstance(record['steps'], int) and isinstance(record['settings'], dict)
-            and isinstance(images['n_images'], int) and ('first' not in images or (
-                all(isinstance(images[name], str) for name in ('root', 'first', 'last'))
-                and {'crop', 'synthetic'} <= images.keys())))
+            and isinstance(images['n_images'], int) and ('looks' not in images or (
+                all(isinstance(images[name], str) for name in ('root', 'looks'))
+                and isinstance(images['tolerance'], float) and 'crop' in images)))
+
+
+def looks_file(path):
+    """Where the looks lie of the images that weights were trained on; the bundled share theirs."""
+    return (BUNDLED_FOLDER / 'celeba.looks.npy' if is_bundled(path)
+            else beside_weights(path, '.looks.npy'))
+
+
+def read_looks(path, record, quietly=False):
+    """(looks (N, 64) of the images that weights know, tolerance), by their record.
+
+    The looks are None where they are not known.
+    """
+    about = record.get('trained_on', {})
+    if 'looks' not in about:
+        return None, TOLERANCE
+    try:
+        looks = np.load(looks_file(path))
+    except (OSError, ValueError, EOFError):
+        looks = None
+    if looks is None or checksum(looks) != about['looks']:
+        if not quietly:
+            print(printable(f'{looks_file(path)} is missing or of other weights, and is ignored'))
+        return None, TOLERANCE
+    return looks, about['tolerance']
+
+
+def previous(path):
+    """Where weights go that a new run replaces: a.previous.pth for a.pth."""
+    path = Path(path)
+    return beside_weights(path, f'.previous{path.suffix if path.suffix in WEIGHT_SUFFIXES else ""}')
+
+
+def keep_previous(path):
+    """Rename weights that a run is about to replace, and what lies beside them."""
+    for ending in ('.json', '.looks.npy', '.prior.pth', '.directions.pth'):
+        kept = beside_weights(previous(path), ending)
+        kept.unlink(missing_ok=True)
+        if beside_weights(path, ending).is_file():
+            beside_weights(path, ending).rename(kept)
+    os.replace(path, previous(path))
+
+
+def are_finished(path):
+    """Whether a file holds weights of a run that came to its end, for all that is known."""
+    if not Path(path).is_file() or not Path(path).stat().st_size:
+        return False
+    record = read_record(path)
+    return not record or record.get('epochs') == record['settings'].get('n_epochs')
 
 
 def is_finite(model):
@@ -135,22 +198,37 @@ class Run:
         settings: a namespace; a run is only resumed under equal ones, FREE_SETTINGS apart.
         device: where it trains.
         n_steps: of all epochs together.
-        images: {name: value} on the images, of images/described.py.
+        dataset: of the images to train on.
         parts: {'model': ..., 'optimizer': ..., 'schedule': ...}; each has a state dict.
     """
 
-    def __init__(self, settings, device, n_steps, images, parts):
+    def __init__(self, settings, device, n_steps, dataset, parts):
         self.path, self.weights = run_file(settings), settings.ckpt_path
         self.work_dir = Path(settings.work_dir)
-        self.resume, self.device, self.images = settings.resume, device, images
+        self.resume, self.device = settings.resume, device
+        self.images, self.looks = trained_on(dataset)
+        if self.looks is not None and settings.init is not None:
+            self.add_looks(weights_file(settings.init))
         self.parts, model = parts, parts['model']
         self.settings = {**vars(settings), 'processes': processes.n_processes(), 'steps': n_steps,
-                         'images': images.get('fingerprint')}
+                         'images': self.images.get('checksum')}
         for name in MODEL_SETTINGS:                          # as the model is, whatever was asked
             self.settings[name] = getattr(model, name, self.settings[name])
 
+    def add_looks(self, init):
+        """Let the manifest know the images, too, of the weights that the run starts from."""
+        looks, tolerance = read_looks(init, read_record(init))
+        if looks is not None:
+            self.looks = np.unique(np.concatenate([self.looks, looks]), axis=0)
+            self.images |= {'looks': checksum(self.looks),
+                            'tolerance': min(tolerance, self.images['tolerance'])}
+
     def start(self):
         """Begin the run, or resume it; returns the log of the epochs that are done."""
+        self.replaces = not self.resume and are_finished(self.weights)
+        if self.replaces and processes.is_rank_0():
+            print(printable(f'{self.weights} holds weights of a finished run: they are kept as '
+                            f'{previous(self.weights)}, when the first epoch ends'))
         if self.resume:
             state = load_run(self.path)
             compare_settings(self.path, state['settings'], self.settings)
@@ -190,7 +268,10 @@ class Run:
         """Save weights, their record and the state of the run, at the end of an epoch."""
         random_states = processes.all_gather(random_state(self.device))
         if processes.is_rank_0():
-            save_weights(self.weights, self.parts['model'], self.record(rows))
+            if self.replaces:
+                keep_previous(self.weights)
+            self.replaces = False
+            save_weights(self.weights, self.parts['model'], self.record(rows), self.looks)
             self.save_state(rows, random_states)
 
     def save_state(self, rows, random_states):
@@ -229,8 +310,21 @@ def check_places(weights, run_path):
     if path.resolve() == Path(run_path).resolve():
         raise UserError(f'{path} cannot hold both the weights and the state of the run: give '
                         f'another --ckpt_path or --run_path')
-    if os.path.lexists(path) and not (path.is_file() and path.open('rb').read(2) in (b'PK', b'')):
+    if os.path.lexists(path) and not holds_weights(path):
         raise UserError(f'{path} is there and is no file of weights: give another --ckpt_path')
+
+
+def holds_weights(path):
+    """Whether a file holds a state dict, or nothing at all."""
+    if not path.is_file():
+        return False
+    try:
+        weights = path.stat().st_size and torch.load(path, map_location='cpu', weights_only=True)
+        return not weights or all(isinstance(value, torch.Tensor) for value in weights.values())
+    except PermissionError:
+        raise
+    except Exception:                  # what holds anything else can fail in any way
+        return False
 
 
 def run_file(settings):
@@ -285,7 +379,7 @@ def compare_settings(path, saved, settings):
     """
     if saved.get('images') != settings.get('images'):
         raise UserError(f'the run in {path} was started on other images: give --data_root with '
-                        f'where they lie now, unchanged, or start anew without --resume')
+                        f'where they lie now, or start anew without --resume')
     for name in saved:
         if name not in FREE_SETTINGS and saved[name] != settings.get(name):
             raise UserError(f'the run in {path} was started with {name}={saved.get(name)}, not '

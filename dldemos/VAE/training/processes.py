@@ -43,9 +43,14 @@ def join_processes(device):
         raise UserError('several processes cannot share an Apple GPU: add --device cpu')
     if device.type == 'cuda':
         device = torch.device('cuda', int(os.environ['LOCAL_RANK']))
+        if device.index >= torch.cuda.device_count():
+            raise UserError(f'each process needs a GPU of its own, and there are only '
+                            f'{torch.cuda.device_count()}: start fewer with --nproc_per_node, or '
+                            f'add --device cpu')
         torch.cuda.set_device(device)
     distributed.init_process_group('nccl' if device.type == 'cuda' else 'gloo',
-                                   timeout=timedelta(hours=12))   # decoding all of CelebA
+                                   timeout=timedelta(hours=12),   # decoding all of CelebA
+                                   device_id=device if device.type == 'cuda' else None)
     together = True
     if not is_rank_0():
         sys.stdout = open(os.devnull, 'w')                        # noqa: SIM115

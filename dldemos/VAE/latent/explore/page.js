@@ -49,8 +49,7 @@ function speak(language) {
       'aria-label', filled(words.gridFace, {i: i + 1})));
   }
   $('about').textContent = filled(model.n_images ? words.aboutTrained : words.aboutUnknown, {
-    name: model.name, count: (model.n_images || 0).toLocaleString(),
-    kind: model.synthetic ? words.drawn : words.photographs});
+    name: model.name, count: (model.n_images || 0).toLocaleString()});
   showPlaying();
   if (state.base) $('caption').textContent = caption();
   if (told) tell(...told);
