@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +25,10 @@ import torchvision
 REPOSITORY = Path(__file__).absolute().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 from dldemos.VAE.images.looks import trained_on  # noqa: E402
-from dldemos.VAE.latent.attributes import kept_directions, read_attributes  # noqa: E402
+from dldemos.VAE.latent import priors  # noqa: E402
+from dldemos.VAE.latent.attributes import attribute_directions, read_attributes  # noqa: E402
 from dldemos.VAE.latent.codes import encode_all  # noqa: E402
-from dldemos.VAE.latent.priors import PRIORS, fitted_prior  # noqa: E402
+from dldemos.VAE.latent.kept import DIRECTIONS, PRIOR, kept_or_fitted  # noqa: E402
 from dldemos.VAE.load_celebA import CelebADataset, batches, split  # noqa: E402
 from dldemos.VAE.model import VAE  # noqa: E402
 from dldemos.VAE.support.files import atomic_write, beside_weights  # noqa: E402
@@ -55,9 +57,10 @@ def fit(bundled, model, training):
     names = [dataset.names[i] for i in training.indices]
     codes = encode_all(model, torch.device('cpu'), batches(training, 64, shuffle=False))
     torch.manual_seed(0)
-    for prior in PRIORS[1:]:
-        fitted_prior(prior, bundled, lambda: codes)
-    kept_directions(bundled, lambda: (codes[0], read_attributes(dataset.root, names)))
+    for prior in priors.PRIORS[1:]:
+        kept_or_fitted(prior, bundled, PRIOR, partial(priors.fit, prior, *codes))
+    kept_or_fitted('directions', bundled, DIRECTIONS, lambda: attribute_directions(
+        codes[0], read_attributes(dataset.root, names)))
 
 
 def measured(name, root):
@@ -93,8 +96,8 @@ def main():
     load_weights(trained, model)
     bundled = weights_file(args.name)
     shutil.copyfile(trained, bundled)
-    for suffix in ('.prior.pth', '.directions.pth'):
-        beside_weights(bundled, suffix).unlink(missing_ok=True)
+    for ending, _ in (PRIOR, DIRECTIONS):
+        beside_weights(bundled, ending).unlink(missing_ok=True)
     dataset = CelebADataset(args.root)
     training, held_out = split(dataset, 0.1)
     record = read_record(trained)

@@ -14,12 +14,11 @@ from dldemos.VAE.latent.attributes import (
     attribute_directions,
     draw_attributes,
     find_attribute,
-    kept_directions,
 )
+from dldemos.VAE.latent.kept import DIRECTIONS, kept_or_fitted
 from dldemos.VAE.model import VAE
 from dldemos.VAE.pretrained.sample_faces import draw_sample_faces
 from dldemos.VAE.support.errors import UserError, exit_status
-from dldemos.VAE.training.checkpoint import save_weights
 
 SMALL = ['--hiddens', '4,8,8,8,8', '--latent_dim', '8']
 
@@ -168,28 +167,6 @@ def test_an_attribute_that_cannot_be_printed_is_refused_on_one_line(here, capsys
     assert 'no direction is known of the attribute a\\x1b[31m\\nb; there are' in error
 
 
-def test_directions_are_kept_beside_their_weights(tmp_path, capsys):
-    path = tmp_path / 'model.pth'
-    save_weights(path, small_vae())
-    calls = []
-
-    def read():
-        calls.append(1)
-        return codes_of_men()[:2]
-
-    first = kept_directions(path, read)
-    again = kept_directions(path, read)
-    assert len(calls) == 1 and first.keys() == again.keys()
-    assert all(torch.equal(first[name], again[name]) for name in first)
-    for damage in (b'damaged', (tmp_path / 'model.directions.pth').read_bytes()[:99], b''):
-        (tmp_path / 'model.directions.pth').write_bytes(damage)
-        kept_directions(path, read)
-        assert 'is damaged' in capsys.readouterr().out
-    torch.save({'format': 'dldemos.VAE prior 1'}, tmp_path / 'model.directions.pth')
-    kept_directions(path, read)
-    assert len(calls) == 5
-
-
 def test_weights_that_were_trained_here_keep_theirs_for_other_pictures(here, monkeypatch, capsys):
     """Those of their own training images: for a picture, and when these images are gone."""
     drawn = rows_drawn(monkeypatch)
@@ -217,7 +194,7 @@ def test_weights_of_images_without_a_list_say_what_to_do(here, images):
     Path(program.ckpt_path).with_suffix('.json').unlink()            # as of the article's script
     with pytest.raises(UserError, match='no list_attr_celeba.txt.*--ckpt_path sharp'):
         program.main(['attributes', '--data_root', str(images), *SMALL])
-    kept_directions(program.ckpt_path, lambda: (
-        torch.randn(50, 8), {'Smiling': torch.arange(50) < 25}))
+    kept_or_fitted('directions', program.ckpt_path, DIRECTIONS,
+                   lambda: {'Smiling': torch.randn(8)})
     program.main(['attributes', '--data_root', str(images), *SMALL])
     assert Image.open('work_dirs/attributes.jpg').width > 300

@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from dldemos.VAE.latent import priors
-from dldemos.VAE.latent.kept import read_kept
-from dldemos.VAE.latent.priors import fit_flow, fit_gaussian, fitted_prior, sample_codes
+from dldemos.VAE.latent.kept import PRIOR, kept_or_fitted, read_kept
+from dldemos.VAE.latent.priors import fit, fit_flow, fit_gaussian, sample_codes
 from dldemos.VAE.model import VAE
 from dldemos.VAE.support.errors import UserError
 from dldemos.VAE.training.checkpoint import save_weights
@@ -61,31 +61,34 @@ def test_a_prior_is_kept_beside_its_weights_and_refitted_for_others(tmp_path, ca
         calls.append(1)
         return codes_in_two_heaps(200)
 
+    def fitted(fitted_to=None):
+        return kept_or_fitted('gaussian', path, PRIOR, lambda: fit_gaussian(*encode()), fitted_to)
+
     looks = np.arange(128, dtype=np.uint8).reshape(2, 64)
-    first = fitted_prior('gaussian', path, encode, lambda: looks)
-    again = fitted_prior('gaussian', path, encode)
+    first, again = fitted(lambda: looks), fitted()
     assert len(calls) == 1
     assert all(torch.equal(first[key], again[key]) for key in first)
-    assert np.array_equal(read_kept(path, '.prior.pth', 'prior')['looks'], looks)
+    assert np.array_equal(read_kept(path, PRIOR)['looks'], looks)
     save_weights(path, VAE(hiddens=(4,), latent_dim=2))           # other weights
-    fitted_prior('gaussian', path, encode)
+    fitted()
     assert len(calls) == 2
-    assert 'looks' not in read_kept(path, '.prior.pth', 'prior')
+    assert 'looks' not in read_kept(path, PRIOR)
     saved = torch.load(tmp_path / 'model.prior.pth', weights_only=True)
     torch.save({**saved, 'images': 'of an earlier version'}, tmp_path / 'model.prior.pth')
-    fitted_prior('gaussian', path, encode)
+    fitted()
     assert len(calls) == 3
-    (tmp_path / 'model.prior.pth').write_bytes(b'damaged')
-    fitted_prior('gaussian', path, encode)
-    assert len(calls) == 4
-    assert 'is damaged' in capsys.readouterr().out
+    for damage in (b'damaged', (tmp_path / 'model.prior.pth').read_bytes()[:99], b''):
+        (tmp_path / 'model.prior.pth').write_bytes(damage)
+        fitted()
+        assert 'is damaged' in capsys.readouterr().out
+    torch.save({'format': 'dldemos.VAE directions 1'}, tmp_path / 'model.prior.pth')
+    fitted()
+    assert len(calls) == 7
 
 
-def test_one_image_is_too_few_for_a_prior(tmp_path):
-    path = tmp_path / 'model.pth'
-    save_weights(path, VAE(hiddens=(4,), latent_dim=2))
+def test_one_image_is_too_few_for_a_prior():
     with pytest.raises(UserError, match='at least two images.*--prior normal'):
-        fitted_prior('flow', path, lambda: codes_in_two_heaps(1))
+        fit('flow', *codes_in_two_heaps(1))
 
 
 @pytest.mark.parametrize('prior', ['gaussian', 'flow'])

@@ -92,7 +92,7 @@ def labels_of(folders, settings):
     Runs whose label would be the same get their folder beside it.
     """
     names = [name for name in dict.fromkeys(name for one in settings for name in one)
-             if name not in (*FREE_SETTINGS, 'steps')
+             if name not in (*FREE_SETTINGS, 'steps', 'images')
              and len({as_text(one.get(name)) for one in settings}) > 1]
     labels = [' '.join(f'{name} {as_text(one.get(name))}' for name in names) for one in settings]
     return [printable(label if label and labels.count(label) == 1 else f'{folder} {label}'.strip())

@@ -13,10 +13,10 @@ from dldemos.VAE.images.cache import CELEBA_IMAGE
 from dldemos.VAE.images.lists import NoList
 from dldemos.VAE.images.looks import are_known, looks_of, tolerance_of
 from dldemos.VAE.images.saved import check_folder
-from dldemos.VAE.latent.attributes import kept_directions, read_attributes
+from dldemos.VAE.latent.attributes import attribute_directions, read_attributes
 from dldemos.VAE.latent.codes import encode_all, read_codes
-from dldemos.VAE.latent.kept import read_kept
-from dldemos.VAE.latent.priors import PRIORS, fitted_prior, sample_codes
+from dldemos.VAE.latent.kept import DIRECTIONS, KINDS, PRIOR, kept_or_fitted, read_kept
+from dldemos.VAE.latent.priors import PRIORS, fit, sample_codes
 from dldemos.VAE.latent.read_out import ReadOut
 from dldemos.VAE.load_celebA import CelebADataset, batches, find_celeba, find_images, split
 from dldemos.VAE.model import VAE
@@ -37,7 +37,6 @@ from dldemos.VAE.training.checkpoint import (
 from dldemos.VAE.training.log import ENOUGH_STEPS
 
 N_FACES = 64                   # images that walks and attributes look at
-KEPT = (('.prior.pth', 'prior'), ('.directions.pth', 'directions'))    # beside weights
 MOST_FITTED = 20_000           # images that the linear model of attributes is fitted to, or so
 
 
@@ -194,7 +193,7 @@ class Session:
         if looks is None:
             print('it is not known which images these weights were trained on: all count as '
                   'held out')
-        kept = [read_kept(self.weights, *place).get('looks') for place in KEPT]
+        kept = [read_kept(self.weights, kind).get('looks') for kind in KINDS]
         return np.concatenate([some for some in (looks, *kept, np.empty((0, 64), np.uint8))
                                if some is not None]), tolerance
 
@@ -233,7 +232,7 @@ class Session:
     @cached_property
     def judged(self):
         """The images to evaluate on: those to look at, but for what priors are fitted to now."""
-        if {*PRIORS[1:]} <= read_kept(self.weights, *KEPT[0]).keys() or self.fitting[1] is None:
+        if {*PRIORS[1:]} <= read_kept(self.weights, PRIOR).keys() or self.fitting[1] is None:
             return self.held_out
         rest = self.held_out.indices[len(self.fitting[0]):]
         return Subset(self.dataset, rest) if rest else self.held_out
@@ -322,15 +321,18 @@ class Session:
 
     def fitted_prior(self, prior):
         """What was fitted to codes of these weights: before, or now."""
-        self.check_kept(prior, *KEPT[0])
-        return fitted_prior(prior, self.weights, partial(self.fitting_codes, f'{prior} prior'),
-                            lambda: self.fitting[1])
+        return self.kept(prior, PRIOR, lambda: fit(prior, *self.fitting_codes(f'{prior} prior')))
 
-    def check_kept(self, name, ending, what):
-        """UserError where bundled weights lack what came with them: nothing is fitted to theirs."""
-        if is_bundled(self.weights) and name not in read_kept(self.weights, ending, what):
-            raise UserError(f'{beside_weights(self.weights, ending)} is missing or damaged, which '
+    def kept(self, name, kind, fit_it):
+        """What lies beside the weights, or is fitted now; nothing is to those that are bundled.
+
+        Raises:
+            UserError: bundled weights lack what came with them.
+        """
+        if is_bundled(self.weights) and name not in read_kept(self.weights, kind):
+            raise UserError(f'{beside_weights(self.weights, kind[0])} is missing or damaged, which '
                             f'came with the weights: get the whole repository again')
+        return kept_or_fitted(name, self.weights, kind, fit_it, lambda: self.fitting[1])
 
     @property
     def drawn_codes(self):
@@ -367,9 +369,8 @@ class Session:
         Raises:
             NoList: there are none, and no list says which image has what.
         """
-        self.check_kept('directions', *KEPT[1])
         try:
-            return kept_directions(self.weights, self.codes_and_attributes, lambda: self.fitting[1])
+            return self.kept('directions', DIRECTIONS, self.fitted_directions)
         except NoList as error:
             raise NoList(f'{error}; or take bundled weights, whose directions need no list: '
                          f'--ckpt_path sharp') from error
@@ -387,12 +388,11 @@ class Session:
         return {'name': Path(self.weights).stem, 'weights': self.weights_hash[:12],
                 'n_images': images.get('n_images'), 'directions': directions}
 
-    def codes_and_attributes(self):
-        """Mean codes (N, latent_dim) of the images to fit to, and {attribute: bool tensor (N,)}."""
+    def fitted_directions(self):
         images, _ = self.fitting
         attributes = read_attributes(images.dataset.root,
                                      [images.dataset.names[i] for i in images.indices])
-        return self.fitting_codes('directions')[0], attributes
+        return attribute_directions(self.fitting_codes('directions')[0], attributes)
 
 
 def model_sizes(settings):

@@ -5,7 +5,6 @@ import torch
 
 from dldemos.VAE.images.grids import framed, labelled_rows, save_picture
 from dldemos.VAE.images.lists import attribute_table, look_up
-from dldemos.VAE.latent.kept import kept_or_fitted
 from dldemos.VAE.latent.walks import normal_codes
 from dldemos.VAE.support.errors import UserError
 from dldemos.VAE.support.files import WORK_DIR
@@ -170,16 +169,3 @@ def attribute_directions(mean, attributes, held_fixed=HELD_FIXED, least=20):
         direction = torch.nn.functional.normalize(inverse[0] @ with_codes[fitted], dim=0)
         directions[name] = (STEP * (codes @ direction).std() * direction).float()
     return directions
-
-
-def kept_directions(ckpt_path, read, fitted_to=None):
-    """The directions of a file of weights: those kept beside it, or new ones.
-
-    Args:
-        ckpt_path: the weights; the directions lie beside them as <name>.directions.pth.
-        read: a function without arguments -> mean codes (N, latent_dim) of images and their
-            attributes {name: bool tensor (N,)}; called where no directions are kept.
-        fitted_to: as in kept_or_fitted.
-    """
-    return kept_or_fitted('directions', ckpt_path, '.directions.pth', 'directions',
-                          lambda: attribute_directions(*read()), fitted_to)

@@ -5,13 +5,10 @@ they end up elsewhere, and codes of N(0, I) decode to faces that no image has. F
 model to the codes mends that without touching the decoder; Stable Diffusion does the same on
 a larger scale, with a diffusion model on the codes of an autoencoder.
 """
-from functools import partial
-
 import torch
 from torch import nn
 from tqdm import tqdm
 
-from dldemos.VAE.latent.kept import kept_or_fitted
 from dldemos.VAE.support.errors import UserError
 
 PRIORS = ('normal', 'gaussian', 'flow')
@@ -93,27 +90,12 @@ def sample_codes(prior, fitted, n_samples, latent_dim, temperature=1.0, n_steps=
     return fitted['shift'] + fitted['scale'] * code
 
 
-def fitted_prior(prior, ckpt_path, encode, fitted_to=None):
-    """The fitted prior of a file of weights: the one beside it, or a new one.
-
-    Args:
-        prior: 'gaussian' or 'flow'.
-        ckpt_path: the weights; the prior lies beside them as <name>.prior.pth, and is fitted
-            anew when they have changed.
-        encode: a function without arguments -> mean and logvar (N, latent_dim) of the codes of
-            images; called only where a prior has to be fitted.
-        fitted_to: as in kept_or_fitted.
+def fit(prior, mean, logvar):
+    """A prior of PRIORS but the normal one, fitted to codes (N, latent_dim).
 
     Raises:
-        UserError: there are fewer than two images to fit it to.
+        UserError: there are fewer than two.
     """
-    return kept_or_fitted(prior, ckpt_path, '.prior.pth', 'prior', partial(fit, prior, encode),
-                          fitted_to)
-
-
-def fit(prior, encode):
-    """A prior of PRIORS but the normal one, fitted to the codes that encode() gives."""
-    mean, logvar = encode()
     if len(mean) < 2:
         raise UserError(f'the prior {prior} is fitted to at least two images, and there are not as '
                         f'many: take more, or --prior normal')

@@ -7,7 +7,7 @@
 """
 import json
 
-from dldemos.VAE.latent.kept import read_kept
+from dldemos.VAE.latent.kept import DIRECTIONS, read_kept
 from dldemos.VAE.model import VAE
 from dldemos.VAE.support.errors import UserError
 from dldemos.VAE.support.files import beside_weights, sha256
@@ -38,8 +38,8 @@ def directions(pretrained='pretrained'):
     They are made by attribute_directions, latent/attributes.py: adding one to a code adds the
     attribute to the face. Errors are those of `vae`.
     """
-    checked_file(pretrained, '.directions.pth')
-    return read_kept(checked_file(pretrained), '.directions.pth', 'directions')['directions']
+    checked_file(pretrained, DIRECTIONS[0])
+    return read_kept(checked_file(pretrained), DIRECTIONS)['directions']
 
 
 def checked_file(name, ending='.pth'):

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from dldemos.VAE.images.grids import to_bytes
 from dldemos.VAE.latent.codes import decode_batches
-from dldemos.VAE.latent.kept import read_kept
+from dldemos.VAE.latent.kept import PRIOR, read_kept
 from dldemos.VAE.latent.priors import sample_codes
 from dldemos.VAE.pretrained import checked_file, directions, vae
 from dldemos.VAE.support.errors import exit_status
@@ -99,7 +99,7 @@ def draw_into(folder, n_faces):
 
 def pushed_codes(n_faces):
     """Codes (n_faces, 128) of the flow prior, pushed; and {attribute: bool tensor (n_faces,)}."""
-    flow = read_kept(checked_file(DRAWN_BY), '.prior.pth', 'prior')['flow']
+    flow = read_kept(checked_file(DRAWN_BY), PRIOR)['flow']
     along, attributes = directions(DRAWN_BY), {}
     codes = sample_codes('flow', flow, n_faces, 128)
     for name, (share, with_it, without) in PUSHED.items():
