@@ -5,9 +5,9 @@
 Hard-links the images of a folder under new names until there are 202,599, in a temporary
 folder beside it, and needs 2.5 GB there. Each row is a command in a process of its own, from its
 start to its end: seconds, those of the processor among them, and the largest RssAnon seen, memory
-without the mapped pages of the cache. The weights are the bundled ones, which make all images
-after 007200.jpg held out; for priors and directions all but the same ones without a record, which
-makes nine tenths known.
+without the mapped pages of the cache. The weights are the bundled ones, which know nine tenths of
+these images by their looks; for priors and directions all but the same ones without a manifest, to
+whose codes these are fitted for the first half of the images.
 """
 import argparse
 import os

@@ -156,7 +156,7 @@ def test_the_lines_that_add_a_smile_run_as_written(here):
 
 @needs_sharp
 def test_the_lines_that_learn_who_wears_glasses_run_as_written(here):
-    """On synthetic faces in CelebA's place."""
+    """On sample faces in CelebA's place."""
     draw_sample_faces('data/celebA/img_align_celeba', n_faces=100)
     lines, = [block for block in blocks('docs/python.md', 'python') if 'classifier' in block]
     names = {}
