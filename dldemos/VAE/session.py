@@ -11,7 +11,7 @@ from torch.utils.data import Subset
 
 from dldemos.VAE.images.cache import CELEBA_IMAGE
 from dldemos.VAE.images.lists import NoList
-from dldemos.VAE.images.looks import are_known, looks_of, tolerance_of
+from dldemos.VAE.images.looks import are_known, looks_of
 from dldemos.VAE.images.saved import check_folder
 from dldemos.VAE.latent.attributes import attribute_directions, read_attributes
 from dldemos.VAE.latent.codes import encode_all, read_codes
@@ -27,6 +27,7 @@ from dldemos.VAE.training.checkpoint import (
     MODEL_SETTINGS,
     PRETRAINED,
     bundled_original,
+    images_known,
     is_bundled,
     load_weights,
     read_looks,
@@ -178,17 +179,18 @@ class Session:
                                     settings.cache_dir)
         if self.trains:
             known, others = split(dataset, settings.held_out)
-            looks = looks_of(known)
-            is_known = are_known(looks_of(others), looks, tolerance_of(looks))
-            return known, Subset(dataset, np.array(others.indices)[~is_known].tolist())
+            about, looks = images_known(known, settings.init)
+            if looks is not None:
+                is_known = are_known(looks_of(others), looks, about['tolerance'])
+                others = Subset(dataset, np.array(others.indices)[~is_known].tolist())
+            return known, others
         is_known = are_known(dataset.looks, *self.known_looks)
         return tuple(Subset(dataset, np.flatnonzero(which).tolist())
                      for which in (is_known, ~is_known))
 
     @cached_property
     def known_looks(self):
-        """Looks (N, 64) of images that the weights, or what is fitted to their codes, were made
-        of, and the tolerance by which these are known again."""
+        """(looks (N, 64) of the images that weights and priors were fitted to, tolerance)"""
         looks, tolerance = read_looks(self.weights, self.record)
         if looks is None:
             print('it is not known which images these weights were trained on: all count as '

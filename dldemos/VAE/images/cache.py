@@ -207,7 +207,7 @@ def build(path, source, key, img_shape, crop, n_images=None):
             names, unreadable, n_seen = before['names'], before['unreadable'], before['n_seen']
             sizes.update({tuple(size): n for size, n in before['sizes']})
             file.write(map_pixels(path, len(names), img_shape))
-            looks.extend(map_looks(path, len(names), img_shape))
+            looks.append(map_looks(path, len(names), img_shape).tobytes())
             entries = islice(entries, n_seen, None)
             bar.update(n_seen)
         for chunk, results in in_turn(pool, decode_some, chunks(entries)):
@@ -216,12 +216,11 @@ def build(path, source, key, img_shape, crop, n_images=None):
                     raise result
                 if isinstance(result, str):
                     unreadable.append(result)
-                    continue
-                pixels, its_look, size = result
-                file.write(pixels.tobytes())
-                names.append(name)
-                looks.append(np.frombuffer(its_look, np.uint8))
-                sizes[size] += 1
+                else:
+                    names.append(name)
+                    looks.append(result[1])
+                    sizes[result[2]] += 1
+            file.write(b''.join(result[0] for result in results if isinstance(result, tuple)))
             n_seen += len(chunk)
             bar.update(len(chunk))
             if limit and len(names) >= limit:
@@ -235,7 +234,7 @@ def build(path, source, key, img_shape, crop, n_images=None):
         about['parts'] = recorded_partition(notes, about['names'])
         check_enough(source.root, path, about)
         sort_rows(file, order, about['bytes_per_image'])
-        file.write(np.stack(looks)[order])
+        file.write(np.frombuffer(b''.join(looks), np.uint8).reshape(-1, N_VALUES)[order])
         tail = json.dumps(about).encode()
         file.write(tail + len(tail).to_bytes(8, 'little'))
 
@@ -305,7 +304,7 @@ def decode(file, img_shape, crop):
         crop: as in cached_images.
 
     Returns:
-        Its pixels, uint8 (3, height, width), its look, and its (width, height).
+        The bytes of its pixels (3, height, width), its look, and its (width, height).
     """
     with Image.open(file, formats=readable()[1]) as image:
         image.load()
@@ -317,7 +316,7 @@ def decode(file, img_shape, crop):
             from dldemos.VAE.images.face import celeba_like
             image = celeba_like(image)
         image = middle_square(image, crop).resize(img_shape[::-1], Image.Resampling.BILINEAR)
-        return np.asarray(image).transpose(2, 0, 1), its_look, size
+        return np.asarray(image).transpose(2, 0, 1).tobytes(), its_look, size
 
 
 def look(image):

@@ -162,6 +162,21 @@ def read_looks(path, record, quietly=False):
     return looks, about['tolerance']
 
 
+def images_known(dataset, init=None):
+    """What `trained_on` says of a dataset; with the looks, too, of weights to start from."""
+    about, looks = trained_on(dataset)
+    if looks is None or init is None:
+        return about, looks
+    of_init, tolerance = read_looks(weights_file(init), read_record(weights_file(init)))
+    if of_init is None:
+        print(printable(f'it is not known which images {init} was trained on: all but those of '
+                        f'this training will count as held out'))
+        return about, looks
+    looks = np.unique(np.concatenate([looks, of_init]), axis=0)
+    about |= {'looks': checksum(looks), 'tolerance': min(tolerance, about['tolerance'])}
+    return about, looks
+
+
 def previous(path):
     """Where weights go that a new run replaces: a.previous.pth for a.pth."""
     path = Path(path)
@@ -169,13 +184,17 @@ def previous(path):
 
 
 def keep_previous(path):
-    """Rename weights that a run is about to replace, and what lies beside them."""
-    for ending in ('.json', '.looks.npy', '.prior.pth', '.directions.pth'):
-        kept = beside_weights(previous(path), ending)
+    """Copy weights that a run is about to replace, and what lies beside them."""
+    fitted = ('.prior.pth', '.directions.pth')
+    for source, kept in ((Path(path), previous(path)), *(
+            (beside_weights(path, ending), beside_weights(previous(path), ending))
+            for ending in ('.json', '.looks.npy', *fitted))):
         kept.unlink(missing_ok=True)
-        if beside_weights(path, ending).is_file():
-            beside_weights(path, ending).rename(kept)
-    os.replace(path, previous(path))
+        if source.is_file():
+            with atomic_write(kept) as file:
+                file.write(source.read_bytes())
+    for ending in fitted:
+        beside_weights(path, ending).unlink(missing_ok=True)
 
 
 def are_finished(path):
@@ -206,22 +225,12 @@ class Run:
         self.path, self.weights = run_file(settings), settings.ckpt_path
         self.work_dir = Path(settings.work_dir)
         self.resume, self.device = settings.resume, device
-        self.images, self.looks = trained_on(dataset)
-        if self.looks is not None and settings.init is not None:
-            self.add_looks(weights_file(settings.init))
+        self.images, self.looks = images_known(dataset, settings.init)
         self.parts, model = parts, parts['model']
         self.settings = {**vars(settings), 'processes': processes.n_processes(), 'steps': n_steps,
                          'images': self.images.get('checksum')}
         for name in MODEL_SETTINGS:                          # as the model is, whatever was asked
             self.settings[name] = getattr(model, name, self.settings[name])
-
-    def add_looks(self, init):
-        """Let the manifest know the images, too, of the weights that the run starts from."""
-        looks, tolerance = read_looks(init, read_record(init))
-        if looks is not None:
-            self.looks = np.unique(np.concatenate([self.looks, looks]), axis=0)
-            self.images |= {'looks': checksum(self.looks),
-                            'tolerance': min(tolerance, self.images['tolerance'])}
 
     def start(self):
         """Begin the run, or resume it; returns the log of the epochs that are done."""
