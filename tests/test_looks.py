@@ -127,8 +127,8 @@ def test_a_held_out_image_that_is_trained_on_under_another_name_does_not_count(i
 
 
 def test_images_that_are_gone_are_told_and_others_looked_at(trained, here, held_out, capsys):
-    trained.rename(here / 'data/celebA/img_align_celeba' if (here / 'data/celebA').mkdir(
-        parents=True) else here / 'data/celebA/img_align_celeba')
+    (here / 'data/celebA').mkdir(parents=True)
+    trained.rename(here / 'data/celebA/img_align_celeba')
     assert held_out() == (1, 10)                        # found at CelebA's place, and known again
     shutil.rmtree(here / 'data')
     capsys.readouterr()
@@ -217,10 +217,14 @@ def test_weights_know_the_images_of_those_they_started_from(trained, here, held_
     assert held_out('--data_root', 'mine') == (0, 5)
 
 
-def test_a_run_is_resumed_on_copies_of_its_images(trained, here):
+def test_a_run_is_resumed_on_copies_of_its_images(trained, here, capsys):
     shutil.copytree(trained, here / 'copy', copy_function=shutil.copyfile)
+    trained.rename(here / 'moved')
     (here / 'dldemos/VAE/model.pth').unlink()
+    with pytest.raises(UserError, match='nothing at'):
+        program.main(['train', '--resume'])
     program.main(['train', '--resume', '--data_root', 'copy'])
+    assert 'was finished already: its weights are written again' in capsys.readouterr().out
     assert (here / 'dldemos/VAE/model.pth').exists()
     make_image(77).save(here / 'copy/000003.jpg')
     with pytest.raises(UserError, match='was started on other images'):
