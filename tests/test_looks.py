@@ -8,7 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from conftest import REPOSITORY, SMALL, make_image
+from conftest import REPOSITORY, SMALL, interrupt, make_image
 from PIL import Image, ImageOps
 from torch.utils.data import DataLoader, Subset
 
@@ -24,6 +24,7 @@ from dldemos.VAE.images.looks import (
 from dldemos.VAE.load_celebA import CelebADataset
 from dldemos.VAE.model import VAE
 from dldemos.VAE.support.errors import UserError
+from dldemos.VAE.training import log
 from dldemos.VAE.training.checkpoint import read_looks, read_record, weights_file
 
 HALF_SIZE = REPOSITORY.parent / 'shared/celeba/img_half.tar'
@@ -72,6 +73,8 @@ def test_pictures_that_are_alike_have_a_smaller_tolerance():
     tolerance = tolerance_of(np.concatenate([apart, apart]))
     assert tolerance == pytest.approx(1 / 4)                         # 8 grey levels in one of 64
     assert not are_known(apart[1:], apart[:1], tolerance).any()
+    pair = np.concatenate([looks(map(make_image, range(1, 11))), looks([make_image(1)]) ^ 1])
+    assert tolerance_of(pair) > 2                                    # one pair decides nothing
     assert tolerance_of(apart[:1]) == tolerance_of(apart[:0]) == TOLERANCE
 
 
@@ -133,7 +136,7 @@ def test_images_that_are_gone_are_told_and_others_looked_at(trained, here, held_
     shutil.rmtree(here / 'data')
     capsys.readouterr()
     program.main(['traverse', '--device', 'cpu'])       # which can do without
-    assert 'are there no more: --data_root says where' in capsys.readouterr().out
+    assert 'which these weights were trained on, are there no more' in capsys.readouterr().out
     assert not (here / 'data').exists()
 
 
@@ -215,6 +218,46 @@ def test_weights_know_the_images_of_those_they_started_from(trained, here, held_
                       '--n_epochs', '1', *SMALL])
     assert held_out('--data_root', trained) == (1, 10)
     assert held_out('--data_root', 'mine') == (0, 5)
+
+
+@pytest.mark.parametrize('change', ['another training', 'removed'])
+def test_a_resumed_run_knows_the_images_of_the_weights_it_started_from(trained, here, held_out,
+                                                                      monkeypatch, change):
+    """As they were at its start."""
+    for name, first in (('mine', 20), ('others', 40)):
+        folder_of(here, name, {f'{i}.png': make_image(first + i) for i in range(5)})
+    options = ['train', '--n_epochs', '2', *SMALL, '--data_root']
+    with monkeypatch.context() as patch:
+        patch.setattr(log, 'show_epoch', interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            program.main([*options, 'mine', '--init', program.ckpt_path, '--work_dir', 'w'])
+    if change == 'removed':
+        (here / program.ckpt_path).unlink()
+    else:
+        program.main([*options, 'others'])
+    program.main(['train', '--resume', '--work_dir', 'w'])
+    for name, expected in ((trained, 1), ('mine', 0), ('others', 5)):
+        assert held_out('--work_dir', 'w', '--data_root', name)[0] == expected
+
+
+def test_weights_that_started_from_unknown_ones_say_so(trained, here, capsys):
+    (here / 'dldemos/VAE/model.json').unlink()
+    folder_of(here, 'mine', {f'{i}.png': make_image(20 + i) for i in range(5)})
+    for init, new in ((program.ckpt_path, 'a.pth'), ('a.pth', 'b.pth')):
+        program.main(['train', '--n_epochs', '1', *SMALL, '--data_root', 'mine', '--init', init,
+                      '--ckpt_path', new])
+        program.main(['reconstruct', '--device', 'cpu', '--ckpt_path', new])
+        assert 'not known which images the weights were trained on that these started from' in (
+            capsys.readouterr().out)
+
+
+def test_an_open_dataset_keeps_its_images_when_the_cache_is_made_anew(images):
+    first = CelebADataset(images, n_images=4)
+    pixels, looks = first[:], first.looks.copy()
+    CelebADataset(images)                                    # of a larger cache
+    make_image(70).save(images / '000000.jpg')
+    CelebADataset(images, n_images=2)
+    assert torch.equal(first[:], pixels) and np.array_equal(first.looks, looks)
 
 
 def test_a_run_is_resumed_on_copies_of_its_images(trained, here, capsys):

@@ -320,7 +320,6 @@ def test_weights_of_a_finished_run_are_kept_when_others_take_their_place(trained
     program.main(['reconstruct', '--ckpt_path', str(folder / 'model.previous.pth')])
     assert 'held out: 1 of 10' in capsys.readouterr().out
     program.main([*options, '4', '--n_epochs', '1'])
-    assert kept().keys() == {name for name in of_first if 'prior' not in name}
     assert kept()['model.previous.pth'] != of_first['model.previous.pth']
     program.main(['train', '--resume'])                      # finished: written again, not moved
     assert 'are kept as' not in capsys.readouterr().out.split('was finished already')[1]
@@ -391,3 +390,36 @@ def test_codes_are_judged_by_others_than_those_fitted_to(here, monkeypatch, held
     read_out = found.read_out
     judged = found.held_out.indices[-read_out.n_seen:]
     assert len(fitted) == len(judged) == 50 and not set(fitted) & set(judged)
+
+
+@pytest.mark.parametrize('epochs_before', [0, 1])
+def test_a_resumed_run_keeps_the_finished_weights_of_others_too(trained, here, monkeypatch,
+                                                                epochs_before):
+    finished = (here / program.ckpt_path).read_bytes()
+    options = ['train', '--data_root', str(trained), *SMALL, '--seed', '1', '--n_epochs', '2']
+    with monkeypatch.context() as patch:
+        where = (log, 'show_epoch') if epochs_before else (program, 'train_epoch')
+        patch.setattr(*where, interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            program.main(options)
+    program.main(['train', '--resume'])
+    previous = here / 'dldemos/VAE/model.previous.pth'
+    assert previous.read_bytes() == finished
+    of_run = (here / program.ckpt_path).read_bytes()
+    program.main([*options, '--seed', '2', '--work_dir', 'b', '--ckpt_path', program.ckpt_path])
+    of_other = (here / program.ckpt_path).read_bytes()
+    program.main(['train', '--resume'])                      # written again, over the other's
+    assert (here / program.ckpt_path).read_bytes() == of_run != of_other
+    assert previous.read_bytes() == of_other
+
+
+@pytest.mark.parametrize('options, words', [
+    (['--init', 'dldemos/VAE/model.previous.pth'], 'would be replaced by the weights that are now'),
+    (['--ckpt_path', 'face.prior.pth'], 'is no name for weights')])
+def test_what_lies_beside_weights_is_no_place_for_others(trained, here, options, words):
+    program.main(['train', '--data_root', str(trained), '--n_epochs', '1', '--seed', '1', *SMALL])
+    before = {path: path.read_bytes() for path in (here / 'dldemos/VAE').glob('*.pth')}
+    assert len(before) == 2
+    with pytest.raises(UserError, match=words):
+        program.main(['train', '--data_root', str(trained), '--n_epochs', '1', *SMALL, *options])
+    assert {path: path.read_bytes() for path in (here / 'dldemos/VAE').glob('*.pth')} == before

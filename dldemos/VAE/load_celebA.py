@@ -7,6 +7,7 @@ prints the shape of one batch and saves its images in work_dirs/tmp.jpg.
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch.utils.data import BatchSampler, DataLoader, Dataset, SequentialSampler, Subset
 
@@ -37,6 +38,8 @@ class CelebADataset(Dataset):
     gives a batch, (N, 3, *img_shape). All images are decoded once, into a cache beside
     `root`; see images/cache.py.
 
+    `looks` are what the images are known by, uint8 (N, 64); see images/looks.py.
+
     Args:
         crop: a number of pixels; 'auto': 168 for images of CelebA's size, 178 x 218, the
             largest square for others; 'face': the largest face, where CelebA has it.
@@ -53,7 +56,8 @@ class CelebADataset(Dataset):
         self.cache, names = cached_images(root, self.img_shape, crop, cache_dir, n_images)
         self.n_cached = len(names)
         self.names = names[:n_images]
-        self.pixels = None
+        self.looks = np.array(map_looks(self.cache, self.n_cached, self.img_shape)[:n_images])
+        self.pixels = map_pixels(self.cache, self.n_cached, self.img_shape)
 
     def __len__(self):
         return len(self.names)
@@ -81,11 +85,6 @@ class CelebADataset(Dataset):
         if self.pixels is None:                    # mapped by each process for itself
             self.pixels = map_pixels(self.cache, self.n_cached, self.img_shape)
         return torch.from_numpy(self.pixels[indices])
-
-    @property
-    def looks(self):
-        """By which the images are known again, uint8 (N, 64); see images/looks.py."""
-        return map_looks(self.cache, self.n_cached, self.img_shape)[:len(self)]
 
     @property
     def original_size(self):

@@ -11,7 +11,7 @@ from torch.utils.data import Subset
 
 from dldemos.VAE.images.cache import CELEBA_IMAGE
 from dldemos.VAE.images.lists import NoList
-from dldemos.VAE.images.looks import are_known, looks_of
+from dldemos.VAE.images.looks import are_known, looks_of, tolerance_of
 from dldemos.VAE.images.saved import check_folder
 from dldemos.VAE.latent.attributes import attribute_directions, read_attributes
 from dldemos.VAE.latent.codes import encode_all, read_codes
@@ -97,7 +97,7 @@ class Session:
         if not self.trains:
             load_weights(self.weights, model)
             print(printable(self.about_weights()))
-        elif self.settings.init is not None:
+        elif self.settings.init is not None and not self.settings.resume:
             load_weights(weights_file(self.settings.init), model)
         return model
 
@@ -125,7 +125,7 @@ class Session:
         root = None if is_bundled(self.weights) else self.trained_on.get('root')
         if root is not None and not Path(root).exists():
             print(printable(f'the images in {root}, which these weights were trained on, are there '
-                            f'no more: --data_root says where they are'))
+                            f'no more'))
             return None
         return root
 
@@ -179,10 +179,13 @@ class Session:
                                     settings.cache_dir)
         if self.trains:
             known, others = split(dataset, settings.held_out)
-            about, looks = images_known(known, settings.init)
+            about, looks = images_known(known, settings)
             if looks is not None:
                 is_known = are_known(looks_of(others), looks, about['tolerance'])
                 others = Subset(dataset, np.array(others.indices)[~is_known].tolist())
+                if is_known.any():
+                    print(f'not held out, since the weights will know them: {is_known.sum():,} '
+                          f'images that are copies of others')
             return known, others
         is_known = are_known(dataset.looks, *self.known_looks)
         return tuple(Subset(dataset, np.flatnonzero(which).tolist())
@@ -195,9 +198,15 @@ class Session:
         if looks is None:
             print('it is not known which images these weights were trained on: all count as '
                   'held out')
-        kept = [read_kept(self.weights, kind).get('looks') for kind in KINDS]
-        return np.concatenate([some for some in (looks, *kept, np.empty((0, 64), np.uint8))
-                               if some is not None]), tolerance
+        elif self.trained_on.get('incomplete'):
+            print('it is not known which images the weights were trained on that these started '
+                  'from: those count as held out')
+        known = [np.empty((0, 64), np.uint8) if looks is None else looks]
+        for kind in KINDS:
+            if (fitted_to := read_kept(self.weights, kind).get('looks')) is not None:
+                known.append(fitted_to.numpy())
+                tolerance = min(tolerance, tolerance_of(known[-1]))
+        return np.concatenate(known), tolerance
 
     @property
     def dataset(self):
@@ -223,10 +232,13 @@ class Session:
         """
         settings, known = self.settings, ()
         if (settings.data_root or settings.n_images) and not self.trains and self.own_root:
-            known, _ = self.open(self.own_root, self.record['settings'].get('n_images'))
-        if not len(known):
+            try:
+                known, _ = self.open(self.own_root, self.record['settings'].get('n_images'))
+            except UserError as error:
+                print(printable(f'the images that these weights were trained on: {error}'))
+        if len(known) < 2:
             known, held_out = self.splits
-        if not len(known):
+        if len(known) < 2:
             known = Subset(held_out.dataset, held_out.indices[:(len(held_out) + 1) // 2])
             return known, looks_of(known)
         return known, None
@@ -244,7 +256,8 @@ class Session:
         images, new = self.fitting
         which = 'that these weights know' if new is None else (
             'which these weights do not know, and which are not judged')
-        print(printable(f'fitting the {what} to the codes of {len(images):,} images in '
+        n = len(images)
+        print(printable(f'fitting the {what} to the codes of {n:,} image{"s" * (n != 1)} in '
                         f'{images.dataset.root}, {which}'), flush=True)
         return encode_all(self.model, self.device, batches(images, 64, shuffle=False))
 

@@ -377,7 +377,7 @@ def check_enough(root, path, about):
         everything.unlink(missing_ok=True)
     if not n:
         raise UserError(f'there is no image in {root}: {what_to_give(root, about)}')
-    if not about['names'] or n_bad > max(1, n / 10):
+    if not about['names'] or about['is_whole'] and n_bad > max(1, n / 10):
         raise UserError(f'{left_out(root, path, about)}; that is too many to go on: mend or '
                         f'remove them')
 

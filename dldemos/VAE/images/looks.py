@@ -67,14 +67,15 @@ def squared_distances(looks, others, within, but_itself=False):
 def tolerance_of(looks):
     """The tolerance that fits a set of looks: TOLERANCE, or less where its images are alike.
 
-    A quarter of the distance below which one image in a hundred has another one, of up to
-    N_SAMPLED images against all.
+    A quarter of the distance below which one image in a hundred, or two of fewer, have another one,
+    of up to N_SAMPLED images against all.
     """
     if not len(looks):
         return TOLERANCE
     sampled = looks[np.linspace(0, len(looks) - 1, min(N_SAMPLED, len(looks))).astype(int)]
     nearest = squared_distances(sampled, looks, 4 * TOLERANCE, but_itself=True)
-    return min(TOLERANCE, float(np.quantile(nearest, 0.01, method='lower')) ** 0.5 / 4)
+    rank = min(max(2, len(nearest) // 100), len(nearest) - 1)
+    return min(TOLERANCE, float(np.sort(nearest)[rank]) ** 0.5 / 4)
 
 
 def trained_on(dataset):

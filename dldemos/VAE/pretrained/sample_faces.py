@@ -68,7 +68,7 @@ def draw_sample_faces(folder=FOLDER, n_faces=4000, seed=0):
 def is_ours(folder):
     """Whether the faces of a folder are those that `draw_into` draws."""
     try:
-        with open(folder / LIST_NAME, encoding='utf-8') as file:
+        with open(folder / LIST_NAME, encoding='utf-8', errors='replace') as file:
             return file.readline().partition(' ')[2] == HEAD.partition(' ')[2] + '\n'
     except FileNotFoundError:
         return False

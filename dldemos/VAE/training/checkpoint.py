@@ -32,6 +32,8 @@ RUN_FORMAT = 'dldemos.VAE run 4'
 FREE_SETTINGS = ('n_samples', 'prior', 'temperature', 'attribute', 'save_images', 'code',
                  'device', 'compile', 'resume', 'run_path', 'ckpt_path', 'cache_dir', 'work_dir',
                  'data_root', 'recipe')
+# What lies beside weights: those that they replaced, their manifest, what is fitted to their codes
+BESIDE = ('.previous.pth', '.json', '.looks.npy', '.prior.pth', '.directions.pth')
 MODEL_SETTINGS = ('hiddens', 'latent_dim', 'image_size')
 
 
@@ -153,7 +155,7 @@ def read_looks(path, record, quietly=False):
         return None, TOLERANCE
     try:
         looks = np.load(looks_file(path))
-    except (OSError, ValueError, EOFError):
+    except Exception:                  # a damaged file can fail in any way
         looks = None
     if looks is None or checksum(looks) != about['looks']:
         if not quietly:
@@ -162,18 +164,22 @@ def read_looks(path, record, quietly=False):
     return looks, about['tolerance']
 
 
-def images_known(dataset, init=None):
-    """What `trained_on` says of a dataset; with the looks, too, of weights to start from."""
+def images_known(dataset, settings):
+    """What `trained_on` says of a dataset; with the looks, too, of the weights to start from."""
     about, looks = trained_on(dataset)
-    if looks is None or init is None:
+    if looks is None or settings.init is None:
         return about, looks
-    of_init, tolerance = read_looks(weights_file(init), read_record(weights_file(init)))
-    if of_init is None:
-        print(printable(f'it is not known which images {init} was trained on: all but those of '
-                        f'this training will count as held out'))
-        return about, looks
-    looks = np.unique(np.concatenate([looks, of_init]), axis=0)
-    about |= {'looks': checksum(looks), 'tolerance': min(tolerance, about['tolerance'])}
+    if settings.resume:                # the weights that it started from may have changed
+        state = load_run(run_file(settings))
+        return {**state['images'], 'checksum': about['checksum']}, state['looks'].numpy()
+    init = bundled_original(weights_file(settings.init))
+    record = read_record(init)
+    of_init, tolerance = read_looks(init, record)
+    if of_init is None or record['trained_on'].get('incomplete'):
+        about['incomplete'] = True
+    if of_init is not None:
+        looks = np.unique(np.concatenate([looks, of_init]), axis=0)
+        about |= {'looks': checksum(looks), 'tolerance': min(tolerance, about['tolerance'])}
     return about, looks
 
 
@@ -185,24 +191,13 @@ def previous(path):
 
 def keep_previous(path):
     """Copy weights that a run is about to replace, and what lies beside them."""
-    fitted = ('.prior.pth', '.directions.pth')
     for source, kept in ((Path(path), previous(path)), *(
             (beside_weights(path, ending), beside_weights(previous(path), ending))
-            for ending in ('.json', '.looks.npy', *fitted))):
+            for ending in BESIDE[1:])):
         kept.unlink(missing_ok=True)
         if source.is_file():
             with atomic_write(kept) as file:
                 file.write(source.read_bytes())
-    for ending in fitted:
-        beside_weights(path, ending).unlink(missing_ok=True)
-
-
-def are_finished(path):
-    """Whether a file holds weights of a run that came to its end, for all that is known."""
-    if not Path(path).is_file() or not Path(path).stat().st_size:
-        return False
-    record = read_record(path)
-    return not record or record.get('epochs') == record['settings'].get('n_epochs')
 
 
 def is_finite(model):
@@ -225,7 +220,7 @@ class Run:
         self.path, self.weights = run_file(settings), settings.ckpt_path
         self.work_dir = Path(settings.work_dir)
         self.resume, self.device = settings.resume, device
-        self.images, self.looks = images_known(dataset, settings.init)
+        self.images, self.looks = images_known(dataset, settings)
         self.parts, model = parts, parts['model']
         self.settings = {**vars(settings), 'processes': processes.n_processes(), 'steps': n_steps,
                          'images': self.images.get('checksum')}
@@ -234,7 +229,7 @@ class Run:
 
     def start(self):
         """Begin the run, or resume it; returns the log of the epochs that are done."""
-        self.replaces = not self.resume and are_finished(self.weights)
+        self.replaces = self.replaces_finished()
         if self.replaces and processes.is_rank_0():
             print(printable(f'{self.weights} holds weights of a finished run: they are kept as '
                             f'{previous(self.weights)}, when the first epoch ends'))
@@ -258,10 +253,20 @@ class Run:
                 file.write(json.dumps(self.settings, indent=2) + '\n')
         return []
 
+    def replaces_finished(self):
+        """Whether the weights in place are of another run that ended, for all that is known."""
+        if not Path(self.weights).is_file() or not Path(self.weights).stat().st_size:
+            return False
+        record = read_record(self.weights)
+        settings = record.get('settings', {})
+        if self.resume and settings == json.loads(json.dumps(self.settings)):
+            return False
+        return not record or record.get('epochs') == settings.get('n_epochs')
+
     @contextmanager
     def under_way(self):
         """Keep other runs from this folder and these weights; say how to resume after Ctrl-C."""
-        check_places(self.weights, self.path)
+        check_places(self.weights, self.path, self.settings['init'])
         with ExitStack() as stack:
             if processes.is_rank_0():
                 for path, option in ((self.work_dir / 'run', 'work_dir'),
@@ -288,7 +293,8 @@ class Run:
         state = {name: part.state_dict() for name, part in self.parts.items()}
         with atomic_write(self.path) as file:
             torch.save({**state, 'format': RUN_FORMAT, 'settings': self.settings, 'rows': rows,
-                        'random_states': random_states}, file)
+                        'images': self.images, 'random_states': random_states,
+                        'looks': None if self.looks is None else torch.tensor(self.looks)}, file)
 
     def record(self, rows):
         """What the weights are, for the JSON beside them."""
@@ -313,7 +319,7 @@ def load_run(path):
     return state
 
 
-def check_places(weights, run_path):
+def check_places(weights, run_path, init=None):
     """UserError where weights cannot go: over a file that holds none, a folder, or the run's."""
     path = Path(weights)
     if path.resolve() == Path(run_path).resolve():
@@ -321,6 +327,15 @@ def check_places(weights, run_path):
                         f'another --ckpt_path or --run_path')
     if os.path.lexists(path) and not holds_weights(path):
         raise UserError(f'{path} is there and is no file of weights: give another --ckpt_path')
+    if beside := [ending for ending in BESIDE if path.name.endswith(ending) and ending != '.json']:
+        raise UserError(f'{path} is no name for weights: what ends in {beside[0]} lies beside '
+                        f'others; give another --ckpt_path')
+    if init is not None and previous(path).resolve() == Path(weights_file(init)).resolve():
+        raise UserError(f'{init} would be replaced by the weights that are now at {path}: rename '
+                        f'it, and give --init its new name')
+    if previous(path).is_dir():
+        raise UserError(f'{previous(path)} is a folder, and a place for weights that are replaced: '
+                        f'rename it')
 
 
 def holds_weights(path):
