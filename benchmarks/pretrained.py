@@ -15,7 +15,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -58,9 +57,9 @@ def fit(bundled, model, training):
     codes = encode_all(model, torch.device('cpu'), batches(training, 64, shuffle=False))
     torch.manual_seed(0)
     for prior in priors.PRIORS[1:]:
-        kept_or_fitted(prior, bundled, PRIOR, partial(priors.fit, prior, *codes))
-    kept_or_fitted('directions', bundled, DIRECTIONS, lambda: attribute_directions(
-        codes[0], read_attributes(dataset.root, names)))
+        kept_or_fitted(prior, bundled, PRIOR, lambda prior=prior: (priors.fit(prior, *codes), None))
+    kept_or_fitted('directions', bundled, DIRECTIONS, lambda: (attribute_directions(
+        codes[0], read_attributes(dataset.root, names)), None))
 
 
 def measured(name, root):

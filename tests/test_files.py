@@ -5,10 +5,9 @@ import stat
 
 import pytest
 
-from dldemos.VAE.images.cache import remove_abandoned
 from dldemos.VAE.support import files
 from dldemos.VAE.support.errors import UserError, exit_status
-from dldemos.VAE.support.files import atomic_write, printable, temporary_prefix
+from dldemos.VAE.support.files import atomic_write, printable, remove_abandoned, temporary_prefix
 
 
 def test_a_file_appears_when_it_is_whole(tmp_path):

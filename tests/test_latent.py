@@ -176,7 +176,7 @@ def test_each_walk_writes_its_own_pictures(here, capsys, monkeypatch):
         assert Image.open(f'work_dirs/{name}').width > 600
     assert all((here / 'work_dirs' / name).read_bytes() == content
                for name, content in before.items())
-    assert output.count('fitting the') == 3
+    assert output.count('fitting to') == 1
     for line in ('MSE, code sampled', 'active units of 8', 'samples of flow'):
         assert line in output
 

@@ -181,7 +181,7 @@ def test_celeba_is_taken_where_it_is(here, capsys):
 
 
 def test_sample_faces_are_taken_where_celeba_is_not(here, capsys, monkeypatch):
-    monkeypatch.setattr(sample_faces, 'draw_sample_faces', lambda: 'data/sample_faces')
+    monkeypatch.setattr(sample_faces, 'draw_sample_faces', lambda folder: folder)
     assert find_images() == 'data/sample_faces'
     line, = capsys.readouterr().out.splitlines()
     assert 'no CelebA in data/celebA/img_align_celeba' in line and 'data/README.md' in line

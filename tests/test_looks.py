@@ -184,7 +184,7 @@ def test_weights_whose_looks_are_not_known_know_no_image(trained, here, held_out
     assert held_out('--data_root', trained) == (10, 10)
     program.main(['reconstruct', '--data_root', str(trained), '--device', 'cpu'])
     said = capsys.readouterr().out
-    assert 'not known which images these weights were trained on: all count as held out' in said
+    assert 'not known which images these weights were trained on: all but those' in said
     assert ('model.looks.npy is missing or of other' in said) == (spoil != 'of an earlier version')
 
 
@@ -197,7 +197,7 @@ def test_what_priors_are_fitted_to_is_not_judged(trained, here, capsys, held_out
         program.main([*arguments, '--device', 'cpu'])
         return capsys.readouterr().out
 
-    assert f'fitting the gaussian prior to the codes of 9 images in {trained}, that these weights' \
+    assert f'fitting to the codes of 9 images in {trained}, that these weights' \
            ' know' in said('generate', '--prior', 'gaussian', '--data_root', 'mine')
     assert 'fitting' not in said('generate', '--prior', 'gaussian')
     assert 'fitting' not in said('generate', '--prior', 'gaussian', '--n_images', '3')

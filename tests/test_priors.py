@@ -61,11 +61,11 @@ def test_a_prior_is_kept_beside_its_weights_and_refitted_for_others(tmp_path, ca
         calls.append(1)
         return codes_in_two_heaps(200)
 
-    def fitted(fitted_to=None):
-        return kept_or_fitted('gaussian', path, PRIOR, lambda: fit_gaussian(*encode()), fitted_to)
+    def fitted(looks=None):
+        return kept_or_fitted('gaussian', path, PRIOR, lambda: (fit_gaussian(*encode()), looks))
 
     looks = np.arange(128, dtype=np.uint8).reshape(2, 64)
-    first, again = fitted(lambda: looks), fitted()
+    first, again = fitted(looks), fitted()
     assert len(calls) == 1
     assert all(torch.equal(first[key], again[key]) for key in first)
     assert np.array_equal(read_kept(path, PRIOR)['looks'], looks)

@@ -87,11 +87,11 @@ def test_it_is_drawn_whole_or_not_at_all(tmp_path, monkeypatch, error):
         draw_sample_faces(tmp_path / 'faces', 4)
     assert os.listdir(tmp_path) == []
     monkeypatch.undo()
-    (tmp_path / '.faces.killed').mkdir()
-    os.utime(tmp_path / '.faces.killed', (0, 0))                     # left alone for long
-    (tmp_path / '.faces.at_work').mkdir()
+    (tmp_path / '.faces.killed.tmp').mkdir()
+    os.utime(tmp_path / '.faces.killed.tmp', (0, 0))                     # left alone for long
+    (tmp_path / '.faces.at_work.tmp').mkdir()
     draw_sample_faces(tmp_path / 'faces', 4)
-    assert sorted(os.listdir(tmp_path)) == ['.faces.at_work', 'faces']
+    assert sorted(os.listdir(tmp_path)) == ['.faces.at_work.tmp', 'faces']
 
 
 def test_of_two_processes_the_first_to_end_is_taken(tmp_path, monkeypatch):

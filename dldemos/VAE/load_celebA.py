@@ -26,6 +26,7 @@ from dldemos.VAE.support.errors import UserError, exit_status
 from dldemos.VAE.support.files import WORK_DIR, printable
 
 CELEBA_ROOT = 'data/celebA/img_align_celeba'
+SAMPLE_FACES = 'data/sample_faces'
 TEST = 2                                           # the number of CelebA's test split
 CELEBA_SIZE, CELEBA_TEST_START = 202599, 182637    # its test split: 182638.jpg to the end
 
@@ -89,15 +90,15 @@ class CelebADataset(Dataset):
     @property
     def original_size(self):
         """(width, height) in pixels of the images before they were cut; None: not all the same."""
-        sizes = read_about(self.cache)['sizes']
-        return tuple(sizes[0][0]) if len(sizes) == 1 else None
+        size = read_about(self.cache)['size']
+        return size and tuple(size)
 
     def describe(self):
         """What the images are, in words: where, how many, their size, how they are cut."""
-        size = '{} x {}'.format(*self.original_size) if self.original_size else 'several sizes'
-        crop = 'the largest square' if self.crop == 'auto' else self.crop
-        if self.crop == 'auto' and self.original_size == CELEBA_IMAGE:
-            crop = CELEBA_CROP
+        size, crop = self.original_size, self.crop
+        if crop == 'auto':
+            crop = CELEBA_CROP if size == CELEBA_IMAGE else 'the largest square'
+        size = f'{size[0]} x {size[1]}' if size else 'several sizes'
         return printable(f'{self.root}, {len(self):,} of {size}, crop {crop}')
 
     def parts(self):
@@ -195,7 +196,7 @@ def find_images(root=None):
         print(f'no CelebA in {CELEBA_ROOT} or {CELEBA_ROOT}.zip: sample faces in its place, which '
               f'the bundled model drew (data/README.md says where to get CelebA)')
         from dldemos.VAE.pretrained.sample_faces import draw_sample_faces
-        return draw_sample_faces()
+        return draw_sample_faces(SAMPLE_FACES)
     return celeba
 
 

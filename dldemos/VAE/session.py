@@ -18,7 +18,14 @@ from dldemos.VAE.latent.codes import encode_all, read_codes
 from dldemos.VAE.latent.kept import DIRECTIONS, KINDS, PRIOR, kept_or_fitted, read_kept
 from dldemos.VAE.latent.priors import PRIORS, fit, sample_codes
 from dldemos.VAE.latent.read_out import ReadOut
-from dldemos.VAE.load_celebA import CelebADataset, batches, find_celeba, find_images, split
+from dldemos.VAE.load_celebA import (
+    SAMPLE_FACES,
+    CelebADataset,
+    batches,
+    find_celeba,
+    find_images,
+    split,
+)
 from dldemos.VAE.model import VAE
 from dldemos.VAE.support.errors import UserError
 from dldemos.VAE.support.files import beside_weights, printable
@@ -137,8 +144,9 @@ class Session:
     @property
     def has_images(self):
         """Whether there are images, but for sample faces that would have to be drawn first."""
-        return (self.trains or self.settings.data_root is not None or self.own_root is not None
-                or 'looks' in self.trained_on and find_celeba() is not None)
+        if self.trains or self.settings.data_root is not None:
+            return True
+        return 'looks' in self.trained_on and (self.own_root or find_celeba()) is not None
 
     @cached_property
     def splits(self):
@@ -156,24 +164,31 @@ class Session:
         if not self.trains and 'held_out' in self.given:
             print('held_out is ignored: the images that the weights do not know are held out')
         root = find_images(settings.data_root or (None if self.trains else self.own_root))
-        known, held_out = self.open(root, settings.n_images)
+        crop = settings.crop if self.trains or 'crop' in self.given else None
+        known, held_out = self.known_and_held_out(root, settings.n_images, crop)
         dataset = held_out.dataset
         print(f'images: {dataset.describe()}; held out: {len(held_out):,} of {len(dataset):,}')
-        if (is_bundled(self.weights) and settings.data_root is not None and dataset.crop != 'face'
+        if is_bundled(self.weights) and str(dataset.root) == SAMPLE_FACES:
+            print('these faces were drawn by a bundled model: metrics on them say nothing of '
+                  'photographs')
+        elif (is_bundled(self.weights) and not len(known) and dataset.crop == 'auto'
                 and dataset.original_size != CELEBA_IMAGE):
             print('they have not the size of CelebA, which the bundled weights know: --crop face '
                   'finds the faces and puts them where CelebA has them')
         return known, held_out
 
-    def open(self, root, n_images):
+    def known_and_held_out(self, root, n_images, crop=None):
         """(images that the weights know, held-out ones) of a source, two Subsets.
 
         One rule: an image is held out where its look is not among those of the images that the
-        weights know. In training these are the images of the training split.
+        weights know. A training knows those of its training split and of the weights that it
+        starts from, and its first Subset is the training split.
+
+        Args:
+            crop: None: that of the manifest.
         """
-        settings, crop = self.settings, self.settings.crop
-        if not self.trains and 'crop' not in self.given:
-            crop = self.trained_on.get('crop', crop)
+        settings = self.settings
+        crop = crop or self.trained_on.get('crop', settings.crop)
         with processes.rank_0_first():
             dataset = CelebADataset(root, 2 * (self.model.image_size,), crop, n_images,
                                     settings.cache_dir)
@@ -184,8 +199,11 @@ class Session:
                 is_known = are_known(looks_of(others), looks, about['tolerance'])
                 others = Subset(dataset, np.array(others.indices)[~is_known].tolist())
                 if is_known.any():
-                    print(f'not held out, since the weights will know them: {is_known.sum():,} '
-                          f'images that are copies of others')
+                    print(f'not held out, since the weights will know them as copies of others: '
+                          f'{is_known.sum():,} images')
+                if 'incomplete' in about:
+                    print(f'it is not known which images {settings.init} was trained on: those '
+                          f'count as held out')
             return known, others
         is_known = are_known(dataset.looks, *self.known_looks)
         return tuple(Subset(dataset, np.flatnonzero(which).tolist())
@@ -196,8 +214,8 @@ class Session:
         """(looks (N, 64) of the images that weights and priors were fitted to, tolerance)"""
         looks, tolerance = read_looks(self.weights, self.record)
         if looks is None:
-            print('it is not known which images these weights were trained on: all count as '
-                  'held out')
+            print('it is not known which images these weights were trained on: all but those '
+                  'that a prior was fitted to count as held out')
         elif self.trained_on.get('incomplete'):
             print('it is not known which images the weights were trained on that these started '
                   'from: those count as held out')
@@ -219,8 +237,8 @@ class Session:
         known, held_out = self.splits
         if len(held_out):
             return held_out
-        print(printable(f'all {len(known):,} images in {self.dataset.root} were trained on: '
-                        f'what follows is of training images, none is held out'))
+        print(printable(f'all images in {self.dataset.root} were trained on: what follows is of '
+                        f'training images, none is held out'))
         return known
 
     @cached_property
@@ -228,36 +246,41 @@ class Session:
         """(images whose codes priors and directions are fitted to, looks of new ones or None).
 
         They are those that the weights know: of the source that they were trained on, else of the
-        one in use; where they know none, the first half of the images in use, from now on known.
+        one in use. Where less than half of those trained on are there, it is the first half of the
+        held-out images in use, from now on known.
         """
         settings, known = self.settings, ()
-        if (settings.data_root or settings.n_images) and not self.trains and self.own_root:
+        enough = self.trained_on.get('n_images', 1) / 2
+        if not self.trains and self.own_root and (
+                settings.data_root or settings.n_images or 'crop' in self.given):
             try:
-                known, _ = self.open(self.own_root, self.record['settings'].get('n_images'))
+                known, _ = self.known_and_held_out(self.own_root,
+                                                   self.record['settings'].get('n_images'))
             except UserError as error:
                 print(printable(f'the images that these weights were trained on: {error}'))
-        if len(known) < 2:
+        if len(known) < enough:
             known, held_out = self.splits
-        if len(known) < 2:
+        if len(known) < enough:
             known = Subset(held_out.dataset, held_out.indices[:(len(held_out) + 1) // 2])
             return known, looks_of(known)
         return known, None
 
     @cached_property
-    def judged(self):
+    def evaluated(self):
         """The images to evaluate on: those to look at, but for what priors are fitted to now."""
         if {*PRIORS[1:]} <= read_kept(self.weights, PRIOR).keys() or self.fitting[1] is None:
             return self.held_out
         rest = self.held_out.indices[len(self.fitting[0]):]
         return Subset(self.dataset, rest) if rest else self.held_out
 
-    def fitting_codes(self, what):
-        """Mean and logvar (N, latent_dim) of the codes that something is fitted to."""
+    @cached_property
+    def fitting_codes(self):
+        """Mean and logvar (N, latent_dim) of the codes that priors and directions are fitted to."""
         images, new = self.fitting
         which = 'that these weights know' if new is None else (
             'which these weights do not know, and which are not judged')
         n = len(images)
-        print(printable(f'fitting the {what} to the codes of {n:,} image{"s" * (n != 1)} in '
+        print(printable(f'fitting to the codes of {n:,} image{"s" * (n != 1)} in '
                         f'{images.dataset.root}, {which}'), flush=True)
         return encode_all(self.model, self.device, batches(images, 64, shuffle=False))
 
@@ -291,7 +314,7 @@ class Session:
     @property
     def evaluated_batches(self):
         """The images to evaluate on, in order."""
-        return batches(self.judged, 64, shuffle=False)
+        return batches(self.evaluated, 64, shuffle=False)
 
     @property
     def shown_batches(self):
@@ -311,7 +334,7 @@ class Session:
         of them, and judged on the others: those that it was fitted to it knows by heart. None:
         there are no attributes of these images, which a line says.
         """
-        training, of_judged = self.splits[0].indices, self.judged.indices
+        training, of_judged = self.splits[0].indices, self.evaluated.indices
         half = 0 if all(map(len, self.splits)) else len(of_judged) // 2
         of_known = of_judged[:half] if half else training
         of_known = of_known[::max(1, len(of_known) // MOST_FITTED)]
@@ -324,6 +347,9 @@ class Session:
         mean, _ = encode_all(self.model, self.device, batches(
             Subset(self.dataset, of_known), 64, shuffle=False))
         n = len(of_known)
+        if half:
+            print(f'attributes are told by a model fitted to {n:,} of these images, not to '
+                  f'those that the weights were trained on')
         return ReadOut(mean, {name: has[:n] for name, has in attributes.items()},
                        {name: has[n + half:] for name, has in attributes.items()}, skip=half)
 
@@ -336,9 +362,13 @@ class Session:
 
     def fitted_prior(self, prior):
         """What was fitted to codes of these weights: before, or now."""
-        return self.kept(prior, PRIOR, lambda: fit(prior, *self.fitting_codes(f'{prior} prior')))
+        def fit_it():
+            codes = self.fitting_codes
+            torch.manual_seed(self.settings.seed)      # whatever was encoded for it, or before
+            return fit(prior, *codes)
+        return self.kept_or_fitted(prior, PRIOR, fit_it)
 
-    def kept(self, name, kind, fit_it):
+    def kept_or_fitted(self, name, kind, fit_it):
         """What lies beside the weights, or is fitted now; nothing is to those that are bundled.
 
         Raises:
@@ -347,7 +377,7 @@ class Session:
         if is_bundled(self.weights) and name not in read_kept(self.weights, kind):
             raise UserError(f'{beside_weights(self.weights, kind[0])} is missing or damaged, which '
                             f'came with the weights: get the whole repository again')
-        return kept_or_fitted(name, self.weights, kind, fit_it, lambda: self.fitting[1])
+        return kept_or_fitted(name, self.weights, kind, lambda: (fit_it(), self.fitting[1]))
 
     @property
     def drawn_codes(self):
@@ -385,7 +415,7 @@ class Session:
             NoList: there are none, and no list says which image has what.
         """
         try:
-            return self.kept('directions', DIRECTIONS, self.fitted_directions)
+            return self.kept_or_fitted('directions', DIRECTIONS, self.fitted_directions)
         except NoList as error:
             raise NoList(f'{error}; or take bundled weights, whose directions need no list: '
                          f'--ckpt_path sharp') from error
@@ -407,7 +437,7 @@ class Session:
         images, _ = self.fitting
         attributes = read_attributes(images.dataset.root,
                                      [images.dataset.names[i] for i in images.indices])
-        return attribute_directions(self.fitting_codes('directions')[0], attributes)
+        return attribute_directions(self.fitting_codes[0], attributes)
 
 
 def model_sizes(settings):

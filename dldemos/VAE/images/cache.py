@@ -9,14 +9,12 @@ JSON object that says what they were made from, and its length in 8 bytes. It ge
 is complete. Of folders and zips it may hold the first images by name, which were asked for.
 """
 import errno
-import glob
 import hashlib
 import json
 import os
 import tempfile
-import time
 import warnings
-from collections import Counter, deque
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
@@ -30,17 +28,15 @@ from dldemos.VAE.images.lists import recorded_partition
 from dldemos.VAE.images.looks import N_VALUES, SIDE
 from dldemos.VAE.images.sources import find_source, open_images, readable
 from dldemos.VAE.support.errors import WHAT_TO_DO, UserError
-from dldemos.VAE.support.files import atomic_write, printable, temporary_prefix
+from dldemos.VAE.support.files import atomic_write, printable, remove_abandoned
 
 ORIENTED = ('exif', 'xmp', 'XML:com.adobe.xmp', 'Raw profile type exif')
 CELEBA_IMAGE, CELEBA_CROP = (178, 218), 168          # its size; the article's middle square
 FORMAT = 'pixels 3'          # a new number here rebuilds every cache
 IN_NAME_ORDER = ('folder', 'zip')    # sources of which the first images can be read alone
-MOST_SIZES = 100             # of which a cache says how many images have them
 CHUNK = 32                   # images that a thread decodes in one go
 CHUNK_BYTES = 8 * 2**20      # or fewer, if they hold so much memory while they wait
 PNG_TEXT = 64 * 2**20        # bytes of text in a PNG; image generators write some megabytes
-ABANDONED_SECONDS = 600      # a temporary file left alone for so long has lost its process
 ELSEWHERE = 'data'           # folder of caches whose source lies where nothing can be written
 NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -186,7 +182,7 @@ def build(path, source, key, img_shape, crop, n_images=None):
     that the cache has already are copied.
     """
     entries, notes = open_images(source)
-    names, looks, unreadable, sizes, n_seen = [], [], [], Counter(), 0
+    names, looks, unreadable, sizes, n_seen = [], [], [], set(), 0
 
     def decode_some(chunk):
         return [decoded_or_reason(read, name) for name, read in chunk]
@@ -205,32 +201,34 @@ def build(path, source, key, img_shape, crop, n_images=None):
             limits_of_pillow():
         if is_current(before, key):
             names, unreadable, n_seen = before['names'], before['unreadable'], before['n_seen']
-            sizes.update({tuple(size): n for size, n in before['sizes']})
+            sizes.add(before['size'] and tuple(before['size']))
             file.write(map_pixels(path, len(names), img_shape))
             looks.append(map_looks(path, len(names), img_shape).tobytes())
             entries = islice(entries, n_seen, None)
             bar.update(n_seen)
-        for chunk, results in in_turn(pool, decode_some, chunks(entries)):
-            for (name, _), result in zip(chunk, results):
-                if isinstance(result, UserError):        # of no image, but of what is installed
-                    raise result
-                if isinstance(result, str):
-                    unreadable.append(result)
-                else:
-                    names.append(name)
-                    looks.append(result[1])
-                    sizes[result[2]] += 1
-            file.write(b''.join(result[0] for result in results if isinstance(result, tuple)))
-            n_seen += len(chunk)
-            bar.update(len(chunk))
-            if limit and len(names) >= limit:
-                break
+        n_before = None
+        while n_seen != n_before and (limit is None or len(names) < limit):
+            n_before = n_seen
+            wanted = islice(entries, limit and limit - len(names))
+            for chunk, results in in_turn(pool, decode_some, chunks(wanted)):
+                for (name, _), result in zip(chunk, results):
+                    if isinstance(result, UserError):    # of no image, but of what is installed
+                        raise result
+                    if isinstance(result, str):
+                        unreadable.append(result)
+                    else:
+                        names.append(name)
+                        looks.append(result[1])
+                        sizes.add(result[2])
+                file.write(b''.join(result[0] for result in results if isinstance(result, tuple)))
+                n_seen += len(chunk)
+                bar.update(len(chunk))
         order = sorted(range(len(names)), key=names.__getitem__)
         about = {'key': key, 'bytes_per_image': 3 * img_shape[0] * img_shape[1],
                  'names': [names[i] for i in order], 'unreadable': sorted(unreadable),
                  'n_seen': n_seen, 'is_whole': notes['total'] in (None, n_seen),
-                 'sizes': sizes.most_common(MOST_SIZES), 'passed_over': notes['passed_over'],
-                 'left_out': source.left_out}
+                 'size': sizes.pop() if len(sizes) == 1 else None,
+                 'passed_over': notes['passed_over'], 'left_out': source.left_out}
         about['parts'] = recorded_partition(notes, about['names'])
         check_enough(source.root, path, about)
         sort_rows(file, order, about['bytes_per_image'])
@@ -419,13 +417,3 @@ def left_out(root, path, about):
     first = ', '.join(bad[:3]) + (', ...' if len(bad) > 3 else '')
     return (f'{len(bad)} of {len(bad) + len(about["names"])} images in {root} cannot be read '
             f'and are left out (all in {unreadable_file(path)}): {first}')
-
-
-def remove_abandoned(path):
-    """Remove what a killed build left behind; a build that is under way writes all the time."""
-    for temporary in path.parent.glob(glob.escape(temporary_prefix(path)) + '*.tmp'):
-        try:
-            if time.time() - temporary.stat().st_mtime > ABANDONED_SECONDS:
-                temporary.unlink()
-        except FileNotFoundError:             # its build has just ended
-            continue

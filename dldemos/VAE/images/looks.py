@@ -15,7 +15,7 @@ SIDE = 8
 N_VALUES = SIDE * SIDE
 TOLERANCE = 3.0            # grey levels, at most
 N_SAMPLED = 2000           # images whose nearest neighbours say how alike those of a set are
-CHUNK = 1024               # looks that are compared with others at once
+CHUNK = 64                 # looks that are compared with others at once
 
 
 def looks_of(dataset):
@@ -28,19 +28,19 @@ def looks_of(dataset):
 
 def are_known(looks, known, tolerance):
     """Which of the looks (N, N_VALUES) are those of known images (M, N_VALUES): bool (N,)."""
-    found = np.isin(words(looks), words(known))              # most are the same to the bit
+    found = np.isin(as_values(looks), as_values(known))              # most are the same to the bit
     left = np.flatnonzero(~found)
     found[left] = squared_distances(looks[left], known, tolerance) <= tolerance**2
     return found
 
 
-def squared_distances(looks, others, within, but_itself=False):
+def squared_distances(looks, others, within, skip_equal=False):
     """The mean squared difference of each look to the nearest of the others, (N,).
 
-    Infinite where none is as near as `within`: only those whose mean grey is are compared.
+    Infinite where no mean grey lies within `within`: looks are never nearer than their means.
 
     Args:
-        but_itself: others that are the same to the bit count for nothing.
+        skip_equal: others that are the same to the bit count for nothing.
     """
     nearest = np.full(len(looks), np.inf, np.float32)
     grey = looks.mean(1)
@@ -58,7 +58,7 @@ def squared_distances(looks, others, within, but_itself=False):
         mine = looks[some].astype(np.float32) - 128
         squares = lengths[first:last] - 2 * mine @ others[first:last].T
         squares += (mine**2).sum(1, keepdims=True)
-        if but_itself:
+        if skip_equal:
             squares[squares == 0] = np.inf
         nearest[some] = squares.min(1) / N_VALUES
     return nearest
@@ -73,7 +73,7 @@ def tolerance_of(looks):
     if not len(looks):
         return TOLERANCE
     sampled = looks[np.linspace(0, len(looks) - 1, min(N_SAMPLED, len(looks))).astype(int)]
-    nearest = squared_distances(sampled, looks, 4 * TOLERANCE, but_itself=True)
+    nearest = squared_distances(sampled, looks, 4 * TOLERANCE, skip_equal=True)
     rank = min(max(2, len(nearest) // 100), len(nearest) - 1)
     return min(TOLERANCE, float(np.sort(nearest)[rank]) ** 0.5 / 4)
 
@@ -101,6 +101,6 @@ def checksum(looks, *how_cut):
                           + ' '.join(map(str, how_cut)).encode()).hexdigest()
 
 
-def words(looks):
+def as_values(looks):
     """Each look (N, N_VALUES) as one value, which can be sorted and looked up: (N,)."""
     return np.ascontiguousarray(looks).view(f'V{N_VALUES}')[:, 0]

@@ -7,22 +7,21 @@ from dldemos.VAE.support.files import atomic_write, beside_weights, printable, s
 PRIOR, DIRECTIONS = KINDS = (('.prior.pth', 'prior'), ('.directions.pth', 'directions'))
 
 
-def kept_or_fitted(name, ckpt_path, kind, fit, fitted_to=None):
+def kept_or_fitted(name, ckpt_path, kind, fit):
     """What was fitted to codes of these weights: the one kept, or a new one.
 
     Args:
         name: of it in the file, which may hold several.
         ckpt_path: the weights; the file lies beside them, as <name of the weights><ending>.
         kind: PRIOR or DIRECTIONS.
-        fit: a function without arguments -> tensors in dicts; called only where nothing is kept,
-            or where it is of other weights.
-        fitted_to: a function without arguments -> the looks (N, 64) of the images that it is
-            fitted to where the weights were not trained on them, or None; they are kept as well.
+        fit: a function without arguments -> (tensors in dicts, the looks (N, 64) of the images
+            that they were fitted to where the weights were not trained on these, else None);
+            called only where nothing is kept, or where it is of other weights.
     """
     saved = read_kept(ckpt_path, kind)
     if name not in saved:
-        saved |= {'format': file_format(kind), 'weights': sha256(ckpt_path), name: fit()}
-        looks = fitted_to() if fitted_to else None
+        saved |= {'format': file_format(kind), 'weights': sha256(ckpt_path)}
+        saved[name], looks = fit()
         if looks is not None:
             saved['looks'] = torch.cat([saved.get('looks', torch.empty(0, 64).byte()),
                                         torch.from_numpy(looks.copy())])

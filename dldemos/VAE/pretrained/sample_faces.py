@@ -9,7 +9,6 @@ says which.
 import shutil
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import torch
@@ -20,20 +19,20 @@ from dldemos.VAE.images.grids import to_bytes
 from dldemos.VAE.latent.codes import decode_batches
 from dldemos.VAE.latent.kept import PRIOR, read_kept
 from dldemos.VAE.latent.priors import sample_codes
+from dldemos.VAE.load_celebA import SAMPLE_FACES
 from dldemos.VAE.pretrained import checked_file, directions, vae
 from dldemos.VAE.support.errors import exit_status
-from dldemos.VAE.support.files import printable
+from dldemos.VAE.support.files import printable, remove_abandoned, temporary_prefix
 
 DRAWN_BY = 'sharp'
-FOLDER, LIST_NAME = 'data/sample_faces', 'list_attr_sample_faces.txt'
+LIST_NAME = 'list_attr_sample_faces.txt'
 HEAD = f'{{n}} faces drawn by the bundled weights {DRAWN_BY}; attributes as their codes were pushed'
 # Attribute: the share of the faces that have it, and how far codes with and without it are pushed
 PUSHED = {'Eyeglasses': (0.2, 2, 0), 'Smiling': (0.5, 1, -1), 'Male': (0.5, 1, -1),
           'Bangs': (0.2, 1.5, 0), 'Blond_Hair': (0.2, 1.5, 0)}
-ABANDONED_SECONDS = 600      # an unfinished folder left alone for so long has lost its process
 
 
-def draw_sample_faces(folder=FOLDER, n_faces=4000, seed=0):
+def draw_sample_faces(folder, n_faces=4000, seed=0):
     """Draw faces of 64 x 64 pixels and the list of their attributes into a folder, once.
 
     The folder appears when all is drawn; one that is there already stays as it is.
@@ -50,7 +49,7 @@ def draw_sample_faces(folder=FOLDER, n_faces=4000, seed=0):
     print(printable(f'drawing {n_faces:,} faces into {folder}, once'), flush=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     remove_abandoned(folder)
-    unfinished = Path(tempfile.mkdtemp(prefix=f'.{folder.name}.', dir=folder.parent))
+    unfinished = Path(tempfile.mkdtemp('.tmp', temporary_prefix(folder), folder.parent))
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -74,12 +73,6 @@ def is_ours(folder):
         return False
 
 
-def remove_abandoned(folder):
-    for path in folder.parent.glob(f'.{folder.name}.*'):
-        if time.time() - path.stat().st_mtime > ABANDONED_SECONDS:
-            shutil.rmtree(path, ignore_errors=True)
-
-
 def draw_into(folder, n_faces):
     codes, attributes = pushed_codes(n_faces)
     model = vae(DRAWN_BY).to(memory_format=torch.channels_last)
@@ -98,10 +91,10 @@ def draw_into(folder, n_faces):
 
 
 def pushed_codes(n_faces):
-    """Codes (n_faces, 128) of the flow prior, pushed; and {attribute: bool tensor (n_faces,)}."""
+    """Codes (N, latent_dim) of the flow prior, pushed, and {attribute: bool tensor (N,)}."""
     flow = read_kept(checked_file(DRAWN_BY), PRIOR)['flow']
     along, attributes = directions(DRAWN_BY), {}
-    codes = sample_codes('flow', flow, n_faces, 128)
+    codes = sample_codes('flow', flow, n_faces, flow['shift'].numel())
     for name, (share, with_it, without) in PUSHED.items():
         attributes[name] = torch.rand(n_faces) < share
         amount = torch.where(attributes[name], float(with_it), float(without))
@@ -110,7 +103,7 @@ def pushed_codes(n_faces):
 
 
 def main():
-    folder = draw_sample_faces()
+    folder = draw_sample_faces(SAMPLE_FACES)
     print(f'{len(list(folder.glob("*.jpg"))):,} faces in {folder}')
 
 

@@ -1,12 +1,16 @@
 """Atomic writes (a file is there whole, or as it was), and names that any terminal can print."""
+import glob
 import hashlib
 import os
+import shutil
 import tempfile
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
 WORK_DIR = 'work_dirs'       # where pictures and runs go, unless another folder is given
 WEIGHT_SUFFIXES = ('.pth', '.pt', '.ckpt', '.bin')
+ABANDONED_SECONDS = 600      # what is written to at work is younger
 UMASK = os.umask(0)          # it can only be read by setting it
 os.umask(UMASK)
 
@@ -52,6 +56,16 @@ def sha256(path):
 def temporary_prefix(path):
     """How the names of the temporary files of `path` begin; they lie beside it."""
     return f'.{Path(path).name[:100]}.'
+
+
+def remove_abandoned(path):
+    """Remove temporary files and folders of `path` that a killed process left behind."""
+    for temporary in Path(path).parent.glob(glob.escape(temporary_prefix(path)) + '*.tmp'):
+        try:
+            if time.time() - temporary.stat().st_mtime > ABANDONED_SECONDS:
+                shutil.rmtree(temporary) if temporary.is_dir() else temporary.unlink()
+        except FileNotFoundError:             # its process has just ended
+            continue
 
 
 def printable(text):

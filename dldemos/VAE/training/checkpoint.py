@@ -62,7 +62,7 @@ def save_weights(path, model, record=None, looks=None):
 
     Args:
         record: {name: value}, written beside it as JSON, with the SHA-256 of the file.
-        looks: of the images trained on, (N, 64), written beside it where they are not there yet.
+        looks: of the images trained on, (N, 64), written beside it.
     """
     with atomic_write(path) as file:
         torch.save({name: value.contiguous() for name, value in model.state_dict().items()},
@@ -71,7 +71,7 @@ def save_weights(path, model, record=None, looks=None):
         record = {**record, 'sha256': {Path(path).name: sha256(path)}}
         with atomic_write(beside_weights(path, '.json'), 'w') as file:
             file.write(json.dumps(record, indent=2) + '\n')
-    if looks is not None and read_looks(path, record, quietly=True)[0] is None:
+    if looks is not None:
         with atomic_write(looks_file(path)) as file:
             np.save(file, looks)
 
@@ -145,11 +145,8 @@ def looks_file(path):
             else beside_weights(path, '.looks.npy'))
 
 
-def read_looks(path, record, quietly=False):
-    """(looks (N, 64) of the images that weights know, tolerance), by their record.
-
-    The looks are None where they are not known.
-    """
+def read_looks(path, record):
+    """(looks of the images that weights know, uint8 (N, 64) or None, tolerance in grey levels)"""
     about = record.get('trained_on', {})
     if 'looks' not in about:
         return None, TOLERANCE
@@ -158,8 +155,7 @@ def read_looks(path, record, quietly=False):
     except Exception:                  # a damaged file can fail in any way
         looks = None
     if looks is None or checksum(looks) != about['looks']:
-        if not quietly:
-            print(printable(f'{looks_file(path)} is missing or of other weights, and is ignored'))
+        print(printable(f'{looks_file(path)} is missing or of other weights, and is ignored'))
         return None, TOLERANCE
     return looks, about['tolerance']
 
@@ -192,7 +188,7 @@ def previous(path):
 def keep_previous(path):
     """Copy weights that a run is about to replace, and what lies beside them."""
     for source, kept in ((Path(path), previous(path)), *(
-            (beside_weights(path, ending), beside_weights(previous(path), ending))
+            (beside_weights(path, ending), beside_weights(path, f'.previous{ending}'))
             for ending in BESIDE[1:])):
         kept.unlink(missing_ok=True)
         if source.is_file():
@@ -231,8 +227,9 @@ class Run:
         """Begin the run, or resume it; returns the log of the epochs that are done."""
         self.replaces = self.replaces_finished()
         if self.replaces and processes.is_rank_0():
+            instead = previous(self.weights).is_file() * ', in place of those kept there'
             print(printable(f'{self.weights} holds weights of a finished run: they are kept as '
-                            f'{previous(self.weights)}, when the first epoch ends'))
+                            f'{previous(self.weights)}{instead}, when the first epoch ends'))
         if self.resume:
             state = load_run(self.path)
             compare_settings(self.path, state['settings'], self.settings)
