@@ -7,24 +7,22 @@ random codes. Both kinds of direction are of the same length, in standard deviat
 --all adds a third kind, with all attributes of the list held fixed.
 """
 import argparse
-import sys
 from pathlib import Path
 
 import torch
+from runs import REPOSITORY
 
-REPOSITORY = Path(__file__).absolute().parents[1]
-sys.path.insert(0, str(REPOSITORY))
-from dldemos.VAE.images.grids import save_picture  # noqa: E402
-from dldemos.VAE.latent.attributes import (  # noqa: E402
+from dldemos.VAE.images.grids import save_picture
+from dldemos.VAE.latent.attributes import (
     STEP,
     attribute_directions,
     read_attributes,
     several_attributes,
 )
-from dldemos.VAE.latent.codes import encode_all  # noqa: E402
-from dldemos.VAE.latent.walks import normal_codes  # noqa: E402
-from dldemos.VAE.load_celebA import CelebADataset, batches, split  # noqa: E402
-from dldemos.VAE.pretrained import vae  # noqa: E402
+from dldemos.VAE.latent.codes import encode_all
+from dldemos.VAE.latent.walks import normal_codes
+from dldemos.VAE.load_celebA import CelebADataset, batches, split
+from dldemos.VAE.pretrained import vae
 
 ATTRIBUTES = ('Male', 'Young', 'Bald', 'Eyeglasses')
 TEMPERATURE = 0.85

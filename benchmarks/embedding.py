@@ -6,18 +6,16 @@ trains it to tell the 40 attributes of the first nine tenths of the images, prin
 does so on the others, and writes embedding.pth in dldemos/VAE/pretrained/, in half precision.
 """
 import argparse
-import sys
-from pathlib import Path
 
+import runs  # noqa: F401  (puts this repository on the path)
 import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-sys.path.insert(0, str(Path(__file__).absolute().parents[1]))
-from dldemos.VAE.latent.attributes import read_attributes  # noqa: E402
-from dldemos.VAE.latent.embedding import EMBEDDING, SIDE, FaceEmbedding  # noqa: E402
-from dldemos.VAE.load_celebA import CelebADataset, split  # noqa: E402
-from dldemos.VAE.support.files import atomic_write  # noqa: E402
+from dldemos.VAE.latent.attributes import read_attributes
+from dldemos.VAE.latent.embedding import EMBEDDING, SIDE, FaceEmbedding
+from dldemos.VAE.load_celebA import CelebADataset, split
+from dldemos.VAE.support.files import atomic_write
 
 N_EPOCHS, BATCH_SIZE, LR, SHIFT, DROPOUT = 30, 64, 0.002, 3, 0.3
 

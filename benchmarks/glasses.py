@@ -7,21 +7,17 @@ balanced accuracy on the last tenth: the mean of the shares of faces with and wi
 are told rightly. The bundled weights know those nine tenths too, but no labels.
 """
 import argparse
-import sys
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from runs import spread
 from torch import nn
 
-REPOSITORY = Path(__file__).absolute().parents[1]
-sys.path.insert(0, str(REPOSITORY))
-from dldemos.VAE.latent.attributes import read_attributes  # noqa: E402
-from dldemos.VAE.latent.codes import encode_all  # noqa: E402
-from dldemos.VAE.load_celebA import CelebADataset, batches, split  # noqa: E402
-from dldemos.VAE.model import VAE  # noqa: E402
-from dldemos.VAE.pretrained import vae  # noqa: E402
+from dldemos.VAE.latent.attributes import read_attributes
+from dldemos.VAE.latent.codes import encode_all
+from dldemos.VAE.load_celebA import CelebADataset, batches, split
+from dldemos.VAE.model import VAE
+from dldemos.VAE.pretrained import vae
 
 DECAY = 1e-2                   # of the weights of linear classifiers
 N_STEPS = 1000                 # of the convolutional one, 64 images each

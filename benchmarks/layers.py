@@ -9,18 +9,16 @@ import argparse
 import os
 import platform
 import statistics
-import sys
 import time
 from collections import defaultdict
-from pathlib import Path
 
+import runs  # noqa: F401  (puts this repository on the path)
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from dldemos.VAE import main as program  # noqa: E402
-from dldemos.VAE.model import VAE  # noqa: E402
-from dldemos.VAE.training.muon import Muon  # noqa: E402
-from dldemos.VAE.training.speed import faster_layers, keep_freed_memory  # noqa: E402
+from dldemos.VAE import main as program
+from dldemos.VAE.model import VAE
+from dldemos.VAE.training.muon import Muon
+from dldemos.VAE.training.speed import faster_layers, keep_freed_memory
 
 
 def watch(model, marks):

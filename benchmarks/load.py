@@ -10,18 +10,17 @@ import argparse
 import os
 import platform
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import PIL
+import runs  # noqa: F401  (puts this repository on the path)
 import torch
 from baseline import baseline_loader
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from dldemos.VAE.load_celebA import CelebADataset, batches  # noqa: E402
-from dldemos.VAE.training.speed import keep_freed_memory  # noqa: E402
+from dldemos.VAE.load_celebA import CelebADataset, batches
+from dldemos.VAE.training.speed import keep_freed_memory
 
 
 def images_per_second(loader, passes):

@@ -20,18 +20,17 @@ from pathlib import Path
 import numpy as np
 import torch
 import torchvision
+from runs import REPOSITORY
 
-REPOSITORY = Path(__file__).absolute().parents[1]
-sys.path.insert(0, str(REPOSITORY))
-from dldemos.VAE.images.looks import trained_on  # noqa: E402
-from dldemos.VAE.latent import priors  # noqa: E402
-from dldemos.VAE.latent.attributes import attribute_directions, read_attributes  # noqa: E402
-from dldemos.VAE.latent.codes import encode_all  # noqa: E402
-from dldemos.VAE.latent.kept import DIRECTIONS, PRIOR, kept_or_fitted  # noqa: E402
-from dldemos.VAE.load_celebA import CelebADataset, batches, split  # noqa: E402
-from dldemos.VAE.model import VAE  # noqa: E402
-from dldemos.VAE.support.files import atomic_write, beside_weights  # noqa: E402
-from dldemos.VAE.training.checkpoint import (  # noqa: E402
+from dldemos.VAE.images.looks import trained_on
+from dldemos.VAE.latent import priors
+from dldemos.VAE.latent.attributes import attribute_directions, read_attributes
+from dldemos.VAE.latent.codes import encode_all
+from dldemos.VAE.latent.kept import DIRECTIONS, PRIOR, kept_or_fitted
+from dldemos.VAE.load_celebA import CelebADataset, batches, split
+from dldemos.VAE.model import VAE
+from dldemos.VAE.support.files import atomic_write, beside_weights
+from dldemos.VAE.training.checkpoint import (
     FREE_SETTINGS,
     load_weights,
     looks_file,

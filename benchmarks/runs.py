@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 REPOSITORY = Path(__file__).absolute().parents[1]
+sys.path.insert(0, str(REPOSITORY))        # for all benchmarks, which import this
 
 
 def run(root, actions, options, seed, environment=None):

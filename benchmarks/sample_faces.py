@@ -6,28 +6,26 @@ Trains as the first command does, on faces that `sharp` drew, and prints the los
 CelebA that neither these weights nor `sharp` were trained on. Other options of `train`: in quotes.
 """
 import argparse
-import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import torch
-from runs import REPOSITORY, run, spread
+from runs import run, spread
 from torch.utils.data import Subset
 
-sys.path.insert(0, str(REPOSITORY))
-from dldemos.VAE.images.looks import are_known  # noqa: E402
-from dldemos.VAE.load_celebA import CelebADataset, batches  # noqa: E402
-from dldemos.VAE.main import compute_loss  # noqa: E402
-from dldemos.VAE.model import VAE  # noqa: E402
-from dldemos.VAE.pretrained.sample_faces import DRAWN_BY, draw_sample_faces  # noqa: E402
-from dldemos.VAE.training.checkpoint import (  # noqa: E402
+from dldemos.VAE.images.looks import are_known
+from dldemos.VAE.load_celebA import CelebADataset, batches
+from dldemos.VAE.main import compute_loss
+from dldemos.VAE.model import VAE
+from dldemos.VAE.pretrained.sample_faces import DRAWN_BY, draw_sample_faces
+from dldemos.VAE.training.checkpoint import (
     load_weights,
     read_looks,
     read_record,
     weights_file,
 )
-from dldemos.VAE.training.steps import average_terms  # noqa: E402
+from dldemos.VAE.training.steps import average_terms
 
 
 def main():

@@ -20,12 +20,10 @@ import time
 from pathlib import Path
 
 import torch
+from runs import REPOSITORY
 
-REPOSITORY = Path(__file__).absolute().parents[1]
-sys.path.insert(0, str(REPOSITORY))
-
-from dldemos.VAE.latent.attributes import SHOWN_ATTRIBUTES  # noqa: E402
-from dldemos.VAE.training.checkpoint import PRETRAINED  # noqa: E402
+from dldemos.VAE.latent.attributes import SHOWN_ATTRIBUTES
+from dldemos.VAE.training.checkpoint import PRETRAINED
 
 OPEN = 'from dldemos.VAE.load_celebA import *; next(iter(batches(CelebADataset("{root}"))))'
 BUNDLED, OWN = '--ckpt_path pretrained', '--ckpt_path model.pth'

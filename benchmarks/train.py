@@ -22,15 +22,14 @@ from pathlib import Path
 
 import torch
 from baseline import baseline_epoch, baseline_loader
-from runs import REPOSITORY, run
+from runs import run
 
-sys.path.insert(0, str(REPOSITORY))
-from dldemos.VAE import main as program  # noqa: E402
-from dldemos.VAE.load_celebA import CelebADataset, batches, split  # noqa: E402
-from dldemos.VAE.model import VAE  # noqa: E402
-from dldemos.VAE.training.muon import Muon  # noqa: E402
-from dldemos.VAE.training.speed import compile_loss, faster_layers, keep_freed_memory  # noqa: E402
-from dldemos.VAE.training.steps import average_terms  # noqa: E402
+from dldemos.VAE import main as program
+from dldemos.VAE.load_celebA import CelebADataset, batches, split
+from dldemos.VAE.model import VAE
+from dldemos.VAE.training.muon import Muon
+from dldemos.VAE.training.speed import compile_loss, faster_layers, keep_freed_memory
+from dldemos.VAE.training.steps import average_terms
 
 FLOPS_PER_IMAGE = 85.5e6         # forward and backward, multiplications and additions
 

@@ -4,17 +4,14 @@
 
 writes docs/two_models.jpg.
 """
-import sys
-from pathlib import Path
 
 import torch
+from runs import REPOSITORY
 
-REPOSITORY = Path(__file__).absolute().parents[1]
-sys.path.insert(0, str(REPOSITORY))
-from dldemos.VAE.images.grids import labelled_rows, save_picture  # noqa: E402
-from dldemos.VAE.latent.walks import normal_codes  # noqa: E402
-from dldemos.VAE.model import VAE  # noqa: E402
-from dldemos.VAE.training.checkpoint import BUNDLED, load_weights, weights_file  # noqa: E402
+from dldemos.VAE.images.grids import labelled_rows, save_picture
+from dldemos.VAE.latent.walks import normal_codes
+from dldemos.VAE.model import VAE
+from dldemos.VAE.training.checkpoint import BUNDLED, load_weights, weights_file
 
 N_FACES, SEED, TEMPERATURES = 10, 0, (1.0, 0.7)
 

@@ -51,6 +51,15 @@ def trained(images, here, capsys):
     return images
 
 
+def small_vae(latent_dim=8):
+    """The same small model each time, in training mode."""
+    import torch
+
+    from dldemos.VAE.model import VAE
+    torch.manual_seed(0)
+    return VAE(hiddens=(4, 8, 8, 8, 8), latent_dim=latent_dim)
+
+
 def interrupt(*arguments):
     """Ctrl-C, in place of a function."""
     raise KeyboardInterrupt

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import make_image
+from conftest import SMALL, make_image, small_vae
 from PIL import Image
 
 from dldemos.VAE import main as program
@@ -16,16 +16,8 @@ from dldemos.VAE.latent.attributes import (
     find_attribute,
 )
 from dldemos.VAE.latent.kept import DIRECTIONS, kept_or_fitted
-from dldemos.VAE.model import VAE
 from dldemos.VAE.pretrained.sample_faces import draw_sample_faces
 from dldemos.VAE.support.errors import UserError, exit_status
-
-SMALL = ['--hiddens', '4,8,8,8,8', '--latent_dim', '8']
-
-
-def small_vae(latent_dim=8):
-    torch.manual_seed(0)
-    return VAE(hiddens=(4, 8, 8, 8, 8), latent_dim=latent_dim).eval()
 
 
 def codes_of_men(n=4000, latent_dim=6):
@@ -105,7 +97,7 @@ def rows_drawn(monkeypatch):
 
 def test_a_row_goes_from_less_to_more_of_an_attribute(here, monkeypatch):
     drawn = rows_drawn(monkeypatch)
-    model, code = small_vae(), torch.randn(2, 8)
+    model, code = small_vae().eval(), torch.randn(2, 8)
     directions = {'Odd': torch.ones(8), 'Male': torch.arange(8.0), 'Smiling': torch.ones(8)}
     draw_attributes('cpu', model, directions, draw=lambda n: code[:n])
     rows, columns = drawn[0]
@@ -120,7 +112,7 @@ def test_a_row_goes_from_less_to_more_of_an_attribute(here, monkeypatch):
 @pytest.mark.parametrize('n_faces', [1, 3, 20])
 def test_one_attribute_stands_beside_each_image(here, monkeypatch, n_faces):
     drawn = rows_drawn(monkeypatch)
-    model, faces = small_vae(latent_dim=2), torch.rand(n_faces, 3, 64, 64)
+    model, faces = small_vae(latent_dim=2).eval(), torch.rand(n_faces, 3, 64, 64)
     draw_attributes('cpu', model, {'A/b \u2603': torch.ones(2)}, faces, attribute='a/B \u2603')
     rows, columns = drawn[0]
     assert len(rows) == min(n_faces, attributes.N_ROWS)
@@ -132,7 +124,7 @@ def test_one_attribute_stands_beside_each_image(here, monkeypatch, n_faces):
 
 def test_a_list_of_other_attributes_asks_to_choose_one(here):
     with pytest.raises(UserError, match='none of Eyeglasses.*--attribute, of Odd'):
-        draw_attributes('cpu', small_vae(), {'Odd': torch.ones(8)})
+        draw_attributes('cpu', small_vae().eval(), {'Odd': torch.ones(8)})
 
 
 def test_bundled_weights_need_no_data(here, monkeypatch):

@@ -55,12 +55,7 @@ def test_a_single_face_or_one_that_is_none_has_no_distance():
     for others in (faces[:1], faces[:0], torch.full((9, 4), math.nan)):
         assert math.isnan(frechet_distance(faces, others))
         assert math.isnan(frechet_distance(others, faces))
-        assert precision_and_recall(faces, others) is None
-
-
-def test_faces_that_are_none_have_no_precision_on_either_side():
-    faces, none = torch.rand(9, 4), torch.full((9, 4), math.nan)
-    assert precision_and_recall(faces, none) is precision_and_recall(none, faces) is None
+        assert precision_and_recall(faces, others) is precision_and_recall(others, faces) is None
 
 
 def test_precision_and_recall():
@@ -97,11 +92,6 @@ def test_a_size_in_between_hardly_changes_it():
     larger = F.interpolate(images, size=128, mode='bilinear')
     apart = (embed(images)[:4] - embed(images)[4:]).norm(dim=1).mean()
     assert (embed(images) - embed(larger)).norm(dim=1).mean() < 0.2 * apart
-
-
-def test_the_network_is_small():
-    assert EMBEDDING.stat().st_size < 2_000_000
-    assert bundled_embedding() is bundled_embedding()
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import time
 
 import pytest
 import torch
-from conftest import REPOSITORY, run_module
+from conftest import REPOSITORY, SMALL, run_module
 from filelock import FileLock
 from PIL import Image
 
@@ -18,10 +18,6 @@ from dldemos.VAE.compare import compare, labels_of, last_samples
 from dldemos.VAE.images.grids import grid
 from dldemos.VAE.latent.elbo import meaning_of
 from dldemos.VAE.support.errors import UserError, exit_status
-from dldemos.VAE.support.files import WORK_DIR
-from dldemos.VAE.training import checkpoint
-
-SMALL = ['--hiddens', '4,8,8,8,8', '--latent_dim', '8', '--device', 'cpu']
 
 
 def train(images, *options):
@@ -31,10 +27,6 @@ def train(images, *options):
 def files(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob('*') if path.is_file()
                   and path.name != 'curves.jpg')
-
-
-def test_the_default_folder_is_the_articles():
-    assert program.work_dir == WORK_DIR == 'work_dirs'
 
 
 def test_all_that_an_experiment_writes_lies_in_its_folder(images, here):
@@ -201,14 +193,3 @@ def test_what_a_weight_means():
         '85.3 at the variance reached, 0.018')
     assert 'beta 1 at a decoder variance of 6.14' in meaning_of(0.00025, 0.018, 3 * 128**2)
     assert 'beta' not in meaning_of(0, 0.018, 12288)
-
-
-def test_resuming_in_a_folder_of_its_own(images, here, monkeypatch):
-    train(images, '--work_dir', 'runs/a')
-    whole = torch.load('runs/a/model.pth', weights_only=True)
-    os.remove('runs/a/model.pth')
-    program.main(['train', '--work_dir', 'runs/a', '--resume'])
-    assert checkpoint.load_run('runs/a/run.pth')['settings']['n_epochs'] == 1
-    assert not os.path.exists('runs/a/model.pth') or all(
-        torch.equal(a, b) for a, b in zip(
-            whole.values(), torch.load('runs/a/model.pth', weights_only=True).values()))

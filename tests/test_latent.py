@@ -4,6 +4,7 @@ from functools import partial
 
 import pytest
 import torch
+from conftest import small_vae
 from PIL import Image
 
 from dldemos.VAE import main as program
@@ -11,14 +12,8 @@ from dldemos.VAE.latent import priors, walks
 from dldemos.VAE.latent.attributes import read_attributes
 from dldemos.VAE.latent.elbo import kl_divergence, kl_per_dimension
 from dldemos.VAE.latent.walks import lerp, normal_codes, random_loop, slerp
-from dldemos.VAE.model import VAE
 from dldemos.VAE.pretrained.sample_faces import draw_sample_faces
 from dldemos.VAE.support.errors import UserError
-
-
-def small_vae():
-    torch.manual_seed(0)
-    return VAE(hiddens=(4, 8, 8, 8, 8), latent_dim=8).eval()
 
 
 def test_slerp_keeps_ends_and_norms():
@@ -67,15 +62,6 @@ Bald Eyeglasses Smiling
 000002.jpg  1 -1 -1
 000003.jpg -1 -1  1
 '''
-
-
-@pytest.mark.parametrize('place', ['images/list_attr_sample_faces.txt', 'list_attr_celeba.txt'])
-def test_attribute_lists_are_found_and_read(tmp_path, place):
-    (tmp_path / 'images').mkdir()
-    (tmp_path / place).write_text(LIST)
-    found = read_attributes(tmp_path / 'images', ['000003.jpg', 'folder/000001.jpg'])
-    assert {name: values.tolist() for name, values in found.items()} == {
-        'Bald': [False, False], 'Eyeglasses': [False, True], 'Smiling': [True, False]}
 
 
 def test_attributes_that_are_not_known_are_refused(tmp_path):
@@ -132,19 +118,19 @@ def test_images_stand_beside_the_decoded_ends(here, monkeypatch, capsys):
     monkeypatch.setattr(walks, 'labelled_rows', lambda rows, columns: drawn.append(rows) or
                         rows_of(rows, columns))
     images = torch.rand(3, 3, 64, 64)
-    walks.interpolate('cpu', small_vae(), images, n_rows=2, n_steps=4)
+    walks.interpolate('cpu', small_vae().eval(), images, n_rows=2, n_steps=4)
     assert 'a walk needs two faces, and there are 3' in capsys.readouterr().out
     (label, faces), *random_walks = drawn[0]
     assert label == 'two faces' and len(random_walks) == 2
     assert torch.equal(faces[[0, -1]], images[:2])
     assert len(faces) == 6
-    walks.interpolate('cpu', small_vae(), images[:1], n_rows=2, n_steps=4)
+    walks.interpolate('cpu', small_vae().eval(), images[:1], n_rows=2, n_steps=4)
     assert 'there is 1: the last one is left out' in capsys.readouterr().out
     assert [label for label, _ in drawn[1]] == ['two random codes'] * 2
 
 
 def test_traverse_takes_the_dimensions_with_most_information(here, monkeypatch):
-    model = small_vae()
+    model = small_vae().eval()
     drawn = {}
     monkeypatch.setattr(walks, 'labelled_rows', lambda rows, columns: drawn.update(rows=rows) or
                         Image.new('RGB', (8, 8)))

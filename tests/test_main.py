@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from baseline import baseline_epoch
-from conftest import REPOSITORY, run_module
+from conftest import REPOSITORY, run_module, small_vae
 from PIL import Image
 from torch.distributions import Normal, kl_divergence
 
@@ -15,11 +15,6 @@ from dldemos.VAE import main as program
 from dldemos.VAE.load_celebA import get_dataloader
 from dldemos.VAE.model import VAE
 from dldemos.VAE.support.errors import UserError
-
-
-def small_vae():
-    torch.manual_seed(0)
-    return VAE(hiddens=(4, 8, 8, 8, 8), latent_dim=8)
 
 
 def test_loss_is_the_closed_form():

@@ -136,11 +136,6 @@ def test_only_the_images_of_a_subset_are_counted_and_uploaded(images, fits, uplo
     assert uploads == [3]
 
 
-def test_half_of_the_free_memory_may_be_taken(monkeypatch):
-    monkeypatch.setattr(on_device, 'free_memory', lambda device: 1000)
-    assert on_device.fits(499, CUDA) and not on_device.fits(500, CUDA)
-
-
 def test_apples_gpu_gets_no_more_than_it_reads_rightly(fits):
     assert on_device.fits(2**31 - 1, MPS) and not on_device.fits(2**31, MPS)
     assert on_device.fits(2**31, CUDA)
@@ -208,12 +203,6 @@ def test_loaders_that_are_not_known_stay_as_they_are(images, fits, uploads):
     assert on_device.kept(known, META) is not known
 
 
-def test_what_is_copied_through_pinned_memory():
-    assert steps.goes_pinned(CPU, CUDA) and steps.goes_pinned(CPU, torch.device('cuda:1'))
-    assert not any(steps.goes_pinned(source, device) for source, device in [
-        (CPU, CPU), (CPU, MPS), (CUDA, CUDA), (CUDA, CPU), (CPU, META)])
-
-
 def test_a_copy_to_cuda_is_pinned_and_not_waited_for():
     calls = []
 
@@ -230,13 +219,6 @@ def test_a_copy_to_cuda_is_pinned_and_not_waited_for():
         steps.moved(Fake(device=torch.device(source)), device)
     assert calls == ['pinned', ('cuda', {'non_blocking': True}),
                      ('cuda', {}), ('mps', {}), ('cpu', {})]
-
-
-def test_a_batch_on_the_cpu_is_the_same(images):
-    batch = next(iter(get_dataloader(images)))
-    found = steps.to_device(batch, 'cpu')
-    assert torch.equal(found, batch) and found.is_contiguous(memory_format=torch.channels_last)
-    assert steps.to_device(found, CPU) is found
 
 
 @pytest.mark.parametrize('mirror', [False, True])

@@ -28,12 +28,6 @@ def test_the_temperature_is_the_standard_deviation_of_the_random_numbers():
             assert drawn.std(0)[1].item() == pytest.approx(temperature * scale, abs=0.25), prior
 
 
-def test_normal_codes():
-    torch.manual_seed(0)
-    codes = sample_codes('normal', None, 5000, 8)
-    torch.testing.assert_close(codes.std(0), torch.ones(8), atol=0.05, rtol=0)
-
-
 def test_the_gaussian_has_the_codes_mean_and_covariance():
     mean, logvar = codes_in_two_heaps()
     mean = mean + torch.tensor([1.0, -2.0])

@@ -69,11 +69,6 @@ def test_forked_numbers_are_those_of_the_seed():
         assert torch.equal(torch.rand(2), first)
 
 
-def test_generators_are_torchs_own_of_the_type():
-    assert module.generators(torch.device('cuda:1')) is torch.cuda
-    assert module.generators(torch.device('mps')) is torch.mps
-
-
 @pytest.mark.parametrize('largest_mmap, answers', [
     (1 << 31, [(speed.M_MMAP_THRESHOLD, 1 << 30), (speed.M_TRIM_THRESHOLD, (1 << 31) - 1)]),
     (32 << 20, [(speed.M_MMAP_THRESHOLD, 32 << 20), (speed.M_TRIM_THRESHOLD, (1 << 31) - 1)]),

@@ -2,7 +2,6 @@
 import ast
 import re
 import shlex
-from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY, make_image, run_module
@@ -11,7 +10,6 @@ from PIL import Image
 from dldemos.VAE import main as program
 from dldemos.VAE.pretrained.sample_faces import draw_sample_faces
 from dldemos.VAE.support.settings import as_text, parse, read_settings
-from dldemos.VAE.training.checkpoint import weights_file
 
 READMES = ['README.md', 'README.zh-CN.md']
 DOCS = sorted(f'docs/{path.name}' for path in (REPOSITORY / 'docs').glob('*.md'))
@@ -19,7 +17,6 @@ DATA = ['data/README.md', 'data/README.zh-CN.md']
 ENGLISH = [name for name in ['README.md', *DOCS, *DATA] if '.zh-CN.' not in name]
 PAGES = [*READMES, *DOCS, *DATA, 'benchmarks/README.md']
 MAIN = 'python -m dldemos.VAE.main'
-needs_sharp = pytest.mark.skipif(not Path(weights_file('sharp')).exists(), reason='not there yet')
 
 
 def text(name):
@@ -143,7 +140,6 @@ def test_the_lines_for_a_notebook_run_as_written(here, monkeypatch, capsys):
     assert ' 4/4 ' in capsys.readouterr().out
 
 
-@needs_sharp
 def test_the_lines_that_add_a_smile_run_as_written(here):
     lines, = [block for block in blocks('README.md', 'python') if 'import' in block]
     make_image(1).save('me.jpg')
@@ -154,7 +150,6 @@ def test_the_lines_that_add_a_smile_run_as_written(here):
     assert Image.open('smile.jpg').size == (64, 64)
 
 
-@needs_sharp
 def test_the_lines_that_learn_who_wears_glasses_run_as_written(here):
     """On sample faces in CelebA's place."""
     draw_sample_faces('data/celebA/img_align_celeba', n_faces=100)

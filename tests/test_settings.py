@@ -56,14 +56,6 @@ def test_a_crop_is_a_number_or_a_word(text, value):
     assert parse([])[1].crop == 'auto'
 
 
-@pytest.mark.parametrize('option', ['resume', 'mirror'])
-def test_a_switch_takes_no_action_for_its_value(option):
-    for argv in ([f'--{option}', 'train'], ['train', f'--{option}']):
-        actions, settings, _ = parse(argv)
-        assert actions == ['train']
-        assert getattr(settings, option) is True
-
-
 @pytest.mark.parametrize('at_the_top', [True, False])
 def test_a_switch_turns_on_and_no_turns_off_whatever_stands_at_the_top(at_the_top):
     defaults = {**DEFAULTS, 'resume': at_the_top}

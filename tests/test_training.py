@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from baseline import baseline_epoch
-from conftest import REPOSITORY, interrupt, run_module, save_images
+from conftest import REPOSITORY, interrupt, run_module, save_images, small_vae
 from PIL import Image
 from torch.utils.data import DataLoader
 
@@ -27,11 +27,6 @@ from dldemos.VAE.training import checkpoint, log, processes, speed, steps
 RUN_PATH = 'work_dirs/run.pth'
 N_LONG = 40              # epochs of a run that is stopped
 SMALL = ['--hiddens', '4,8,8,8,8', '--latent_dim', '8', '--batch_size', '4', '--device', 'cpu']
-
-
-def small_vae():
-    torch.manual_seed(0)
-    return VAE(hiddens=(4, 8, 8, 8, 8), latent_dim=8)
 
 
 def weights(path=program.ckpt_path):

@@ -22,7 +22,6 @@ from dldemos.VAE.support.files import printable
 # What Pillow lists and does not decode by itself (stubs, Ghostscript), and films
 NO_PICTURES = {'BUFR', 'EPS', 'FLI', 'GRIB', 'HDF5', 'IPTC', 'MPEG', 'PDF', 'WMF'}
 HEIC_SUFFIXES = ('.heic', '.heif', '.hif')
-ARCHIVE_SUFFIXES = ('.zip', '.tar', '.tar.gz', '.tgz')
 LIST_SUFFIXES = ('.txt', '.csv')
 LARGEST = 256 * 2**20        # bytes that an entry of an archive may unpack to
 PARTS = (('train', 0), ('val', 1), ('test', 2))    # how shards' names begin; CelebA's numbers

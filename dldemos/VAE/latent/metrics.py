@@ -287,16 +287,9 @@ class RunningVariance:
         return self.squares / (self.n - 1)
 
     def n_above(self, threshold):
-        """How many columns vary more than that; 0 where a single value is known."""
+        """How many columns vary more than that; 0 where a single value is known.
+
+        Of codes' means: active units (Burda, Grosse and Salakhutdinov, "Importance Weighted
+        Autoencoders", 2016, section 5.2).
+        """
         return int((self.variance() > threshold).sum()) if self.n > 1 else 0
-
-
-def active_units(mean, threshold=ACTIVE_THRESHOLD):
-    """How many dimensions of the code depend on the image: variance of its mean > threshold.
-
-    Burda, Grosse and Salakhutdinov, "Importance Weighted Autoencoders", 2016, section 5.2.
-    mean: (N, latent_dim).
-    """
-    codes = RunningVariance()
-    codes.add(mean)
-    return codes.n_above(threshold)

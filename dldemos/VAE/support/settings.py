@@ -63,11 +63,6 @@ def several(check, example, n=None):
     return check_all
 
 
-def word_or(word, check):
-    """A check: this word, or what another check takes."""
-    return lambda text: word if text == word else check(text)
-
-
 def one_of(*words, otherwise=None):
     """A check: text -> one of these words; otherwise: what another check takes."""
     def check(text):
@@ -99,7 +94,7 @@ def yes_or_no(text):
 # Settings with a narrower range than their type, a list of words, or None
 CHECKS = {
     'n_epochs': whole_number(1),
-    'kl_weight': word_or('auto', number(0)),
+    'kl_weight': one_of('auto', otherwise=number(0)),
     'lr': number(0, 1, above=True),
     'batch_size': whole_number(1),
     'optimizer': one_of('adam', 'muon'),
@@ -109,19 +104,12 @@ CHECKS = {
     'hiddens': several(whole_number(1, 2**16), (16, 32, 64)),
     'latent_dim': whole_number(1, 2**16),
     'image_size': whole_number(1, 2**12),
-    'init': name,
-    'data_root': name,
     'crop': one_of('auto', 'face', otherwise=whole_number(1)),
     'n_images': whole_number(1),
     'held_out': number(0, 0.9),
-    'cache_dir': name,
-    'run_path': name,
     'n_samples': whole_number(1, 10**7),
     'prior': one_of('normal', 'gaussian', 'flow'),
     'temperature': number(0),
-    'attribute': name,
-    'save_images': name,
-    'code': name,
     'seed': whole_number(0, 2**63 - 1),
     'compile': one_of('on', 'off', 'auto'),
     **dict.fromkeys(('work_dir', 'device', 'ckpt_path', 'recipe'), name),

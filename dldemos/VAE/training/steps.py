@@ -97,14 +97,9 @@ def to_device(images, device):
 
 def moved(tensor, device):
     """A tensor on a device; a copy to CUDA goes on beside what the program does next."""
-    if goes_pinned(tensor.device, torch.device(device)):
+    if tensor.device.type == 'cpu' and torch.device(device).type == 'cuda':
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
-
-
-def goes_pinned(source, device):
-    """Whether a copy between these torch.devices starts from pinned memory, as CUDA's may."""
-    return source.type == 'cpu' and device.type == 'cuda'
 
 
 class Totals:
