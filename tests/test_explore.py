@@ -215,10 +215,10 @@ def test_codes_of_a_file_are_drawn(here, capsys):
 def test_what_a_file_of_codes_leaves_nothing_to_decide_is_told(here, capsys):
     write_codes(here / 'code.json', [[0.0] * 128])
     program.main(['generate', '--code', 'code.json', '--prior', 'flow', '--n_samples', '3'])
-    assert 'not looked at, the codes being those of a file: n_samples, prior' in (
+    assert 'ignored, the codes being those of a file: n_samples, prior' in (
         capsys.readouterr().out)
     program.main(['generate', '--code', 'code.json'])
-    assert 'not looked at' not in capsys.readouterr().out
+    assert 'ignored, the codes' not in capsys.readouterr().out
 
 
 def test_codes_of_other_weights_are_told_so(tmp_path, capsys):

@@ -385,7 +385,7 @@ class Session:
         if self.settings.code is None:
             return self.draw(self.settings.n_samples)
         if ignored := self.given.keys() & {'prior', 'temperature', 'n_samples'}:
-            print(f'not looked at, the codes being those of a file: {", ".join(sorted(ignored))}')
+            print(f'ignored, the codes being those of a file: {", ".join(sorted(ignored))}')
         return read_codes(self.settings.code, self.model.latent_dim, self.weights_hash)
 
     @property

@@ -122,10 +122,10 @@ def read_record(path):
         if not is_whole(record):
             raise ValueError
     except (ValueError, KeyError, TypeError, AttributeError):
-        print(printable(f'{beside} is no record of weights, and is not looked at'))
+        print(printable(f'{beside} is no record of weights, and is ignored'))
         return {}
     if sha256(path) not in written_for:
-        print(printable(f'{beside} is of other weights than {path}, and is not looked at'))
+        print(printable(f'{beside} is of other weights than {path}, and is ignored'))
         return {}
     return record
 
