@@ -202,8 +202,8 @@ class Session:
                     print(f'not held out, since the weights will know them as copies of others: '
                           f'{is_known.sum():,} images')
                 if 'incomplete' in about:
-                    print(f'it is not known which images {settings.init} was trained on: those '
-                          f'count as held out')
+                    print(printable(f'it is not known which images {settings.init} was trained on: '
+                                    f'those count as held out'))
             return known, others
         is_known = are_known(dataset.looks, *self.known_looks)
         return tuple(Subset(dataset, np.flatnonzero(which).tolist())

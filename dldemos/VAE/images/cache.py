@@ -183,17 +183,6 @@ def build(path, source, key, img_shape, crop, n_images=None):
     """
     entries, notes = open_images(source)
     names, looks, unreadable, sizes, n_seen = [], [], [], set(), 0
-
-    def decode_some(chunk):
-        return [decoded_or_reason(read, name) for name, read in chunk]
-
-    def decoded_or_reason(read, name):
-        try:
-            return decode(read(), img_shape, crop)
-        except Exception as error:           # a damaged image can fail in any way
-            return error if isinstance(error, UserError) else (
-                f'{name} ({error or type(error).__name__})')
-
     before = read_about(path)
     limit = n_images if source.kind in IN_NAME_ORDER else None
     bar = tqdm(total=limit or notes['total'], unit='image', desc='decoding once', disable=None)
@@ -210,19 +199,15 @@ def build(path, source, key, img_shape, crop, n_images=None):
         while n_seen != n_before and (limit is None or len(names) < limit):
             n_before = n_seen
             wanted = islice(entries, limit and limit - len(names))
-            for chunk, results in in_turn(pool, decode_some, chunks(wanted)):
-                for (name, _), result in zip(chunk, results):
-                    if isinstance(result, UserError):    # of no image, but of what is installed
-                        raise result
-                    if isinstance(result, str):
-                        unreadable.append(result)
-                    else:
-                        names.append(name)
-                        looks.append(result[1])
-                        sizes.add(result[2])
-                file.write(b''.join(result[0] for result in results if isinstance(result, tuple)))
-                n_seen += len(chunk)
-                bar.update(len(chunk))
+            for decoded, reasons in decode_chunks(pool, wanted, img_shape, crop):
+                for name, _, its_look, size in decoded:
+                    names.append(name)
+                    looks.append(its_look)
+                    sizes.add(size)
+                file.write(b''.join(pixels for _, pixels, _, _ in decoded))
+                unreadable += reasons
+                n_seen += len(decoded) + len(reasons)
+                bar.update(len(decoded) + len(reasons))
         order = sorted(range(len(names)), key=names.__getitem__)
         about = {'key': key, 'bytes_per_image': 3 * img_shape[0] * img_shape[1],
                  'names': [names[i] for i in order], 'unreadable': sorted(unreadable),
@@ -235,6 +220,30 @@ def build(path, source, key, img_shape, crop, n_images=None):
         file.write(np.frombuffer(b''.join(looks), np.uint8).reshape(-1, N_VALUES)[order])
         tail = json.dumps(about).encode()
         file.write(tail + len(tail).to_bytes(8, 'little'))
+
+
+def decode_chunks(pool, entries, img_shape, crop):
+    """Decode the entries of open_images in a pool, some at a time, in their order.
+
+    Yields:
+        For each chunk the images, (name, *what `decode` returns), and sentences on those that
+        cannot be read.
+
+    Raises:
+        UserError: something is not installed that the crop needs.
+    """
+    def decode_some(chunk):
+        decoded, reasons = [], []
+        for name, read in chunk:
+            try:
+                decoded.append((name, *decode(read(), img_shape, crop)))
+            except UserError:
+                raise
+            except Exception as error:       # a damaged image can fail in any way
+                reasons.append(f'{name} ({error or type(error).__name__})')
+        return decoded, reasons
+
+    return (result for _, result in in_turn(pool, decode_some, chunks(entries)))
 
 
 @contextmanager

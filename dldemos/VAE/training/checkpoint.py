@@ -167,6 +167,8 @@ def images_known(dataset, settings):
         return about, looks
     if settings.resume:                # the weights that it started from may have changed
         state = load_run(run_file(settings))
+        if state['looks'] is None:     # of other images, which will be told
+            return about, looks
         return {**state['images'], 'checksum': about['checksum']}, state['looks'].numpy()
     init = bundled_original(weights_file(settings.init))
     record = read_record(init)
