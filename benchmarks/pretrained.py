@@ -4,8 +4,8 @@
 
 trains them in work_dirs/sharp/, where --resume goes on with an interrupted run, and then writes
 sharp.pth, .prior.pth, .directions.pth and .json in dldemos/VAE/pretrained/, and celeba.looks.npy,
-which both share; the other name is `pretrained`. With --weights FILE it takes these weights
-instead, which an earlier call trained.
+which all share; the other names are `pretrained` and `calibrated`. With --weights FILE it takes
+these weights instead, which an earlier call trained.
 """
 import argparse
 import json
@@ -39,7 +39,8 @@ from dldemos.VAE.training.checkpoint import (
     weights_file,
 )
 
-TRAINING = {'pretrained': '--recipe long', 'sharp': '--recipe long --kl_weight 0.00003'}
+TRAINING = {'pretrained': '--recipe long', 'sharp': '--recipe long --kl_weight 0.00003',
+            'calibrated': '--recipe long --kl_weight auto'}
 TERMS = ('CelebA (Liu et al. 2015) is for non-commercial research; so are these weights, which '
          'were trained on it. No image of it is in them or beside them.')
 
@@ -56,9 +57,14 @@ def fit(bundled, model, training):
     codes = encode_all(model, torch.device('cpu'), batches(training, 64, shuffle=False))
     torch.manual_seed(0)
     for prior in priors.PRIORS[1:]:
-        kept_or_fitted(prior, bundled, PRIOR, lambda prior=prior: (priors.fit(prior, *codes), None))
+        kept_or_fitted(prior, bundled, PRIOR, lambda prior=prior: (in_16_bits(priors.fit(
+            prior, *codes)), None))
     kept_or_fitted('directions', bundled, DIRECTIONS, lambda: (attribute_directions(
         codes[0], read_attributes(dataset.root, names)), None))
+
+
+def in_16_bits(fitted):
+    return {name: value.half() for name, value in fitted.items()}
 
 
 def measured(name, root):

@@ -17,8 +17,7 @@ from pathlib import Path
 
 from runs import REPOSITORY, spread
 
-MODELS = ('--ckpt_path pretrained', '--ckpt_path sharp', '--recipe article --held_out 0.1',
-          '--recipe default')
+MODELS = ('--ckpt_path pretrained', '--ckpt_path sharp', '--ckpt_path calibrated')
 PRIORS, TEMPERATURES = ('normal', 'gaussian', 'flow'), (1.0, 0.85, 0.7)
 ROWS = {'mse_mean': 5, 'psnr': 2, 'ssim': 3, 'kl': 1, 'loss': 5, 'active_units': 0, 'read_out': 3,
         'swd_halves': 1, 'frechet_halves': 1, 'precision_halves': 3, 'recall_halves': 3,

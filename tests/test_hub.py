@@ -8,8 +8,9 @@ import pytest
 import torch
 from conftest import REPOSITORY
 
+from dldemos.VAE.latent.embedding import embed, frechet_distance
 from dldemos.VAE.model import VAE
-from dldemos.VAE.pretrained import directions, vae
+from dldemos.VAE.pretrained import directions, random_codes, vae
 from dldemos.VAE.support.errors import UserError
 from dldemos.VAE.training import checkpoint
 from dldemos.VAE.training.checkpoint import PRETRAINED
@@ -41,9 +42,25 @@ def test_a_model_without_weights(nothing):
 
 @pytest.mark.parametrize('name', ['Pretrained', 'sharpe', '', PRETRAINED, 3])
 def test_another_name_is_refused_in_a_sentence(name):
-    for function in (vae, directions):
-        with pytest.raises(ValueError, match='no bundled weights .*there are pretrained and sharp'):
+    for function in (vae, directions, lambda name: random_codes(1, name)):
+        with pytest.raises(ValueError, match='no bundled weights .*there are pretrained, sharp'):
             function(name)
+
+
+@pytest.mark.parametrize('prior', ['gaussian', 'flow'])
+def test_random_codes_of_a_fitted_prior_are_faces(prior):
+    """Of weights whose codes are far from N(0, I): these decode to something else."""
+    model = vae('calibrated')
+    torch.manual_seed(0)
+    code = random_codes(200, 'calibrated', prior)
+    torch.manual_seed(0)
+    assert torch.equal(code, random_codes(200, 'calibrated', prior))
+    with torch.no_grad():
+        faces, others = embed(model.decode(code)), embed(model.sample(n_samples=200))
+        sharp = embed(vae('sharp').sample(n_samples=200))
+    assert frechet_distance(faces, sharp) < 0.5 * frechet_distance(others, sharp)
+    with pytest.raises(ValueError, match='no fitted prior .normal.: there are gaussian, flow'):
+        random_codes(1, 'calibrated', 'normal')
 
 
 def test_hub_loads_from_any_folder_though_another_dldemos_lies_there(tmp_path):

@@ -54,7 +54,7 @@ def bundled(name='pretrained'):
 def test_each_comes_whole(name):
     endings = {'.pth', '.prior.pth', '.directions.pth'}
     assert set(ABOUT[name]['sha256']) == {name + ending for ending in endings}
-    assert sum(path.stat().st_size for path in FOLDER.glob(f'{name}.*')) < 6_000_000
+    assert (FOLDER / f'{name}.prior.pth').stat().st_size < 1_500_000
     fitted = torch.load(FOLDER / f'{name}.prior.pth', weights_only=True)
     assert {'gaussian', 'flow'} <= fitted.keys()
     assert fitted['weights'] == ABOUT[name]['sha256'][f'{name}.pth']
@@ -95,6 +95,29 @@ def test_sharp_ones_are_sharper_and_draw_nearer_faces():
         assert sharp[f'recall_{prior}'] > pretrained[f'recall_{prior}']
 
 
+def test_calibrated_ones_are_the_sharpest_and_draw_the_nearest_faces_of_a_fitted_prior():
+    """And none from N(0, I)."""
+    sharp, calibrated = (ABOUT[name]['metrics'] for name in ('sharp', 'calibrated'))
+    assert calibrated['mse_mean'] < 0.8 * sharp['mse_mean']
+    assert calibrated['frechet_flow'] < 0.9 * sharp['frechet_flow']
+    assert calibrated['recall_flow'] > sharp['recall_flow']
+    assert calibrated['frechet_normal'] > 2 * calibrated['frechet_flow']
+
+
+def test_weights_that_calibrated_themselves_take_a_fitted_prior_unless_told_otherwise(here, capsys):
+    def drawn(*options):
+        program.main(['generate', '--ckpt_path', 'calibrated', '--device', 'cpu', *options])
+        return capsys.readouterr().out
+
+    assert 'random codes: of the prior flow' in drawn()
+    by_default = (here / 'work_dirs/generate.jpg').read_bytes()
+    assert 'random codes' not in drawn('--prior', 'flow')
+    assert (here / 'work_dirs/generate_flow.jpg').read_bytes() == by_default
+    assert 'random codes' not in drawn('--prior', 'normal')
+    assert (here / 'work_dirs/generate.jpg').read_bytes() != by_default
+    assert 'random codes' not in drawn('--ckpt_path', 'sharp')
+
+
 def test_a_fresh_clone_draws_faces(here):
     done = run_module('dldemos.VAE.main', 'generate', 'interpolate', 'traverse', cwd=here)
     assert done.returncode == 0, done.stderr
@@ -121,7 +144,7 @@ def test_weights_that_were_trained_here_take_precedence(here, capsys):
     program.main(['generate'])
     output = capsys.readouterr().out
     assert 'these are the pretrained weights' not in output
-    assert '--ckpt_path pretrained or sharp takes bundled ones' in output
+    assert '--ckpt_path pretrained, sharp or calibrated takes bundled ones' in output
     drawn = (here / 'work_dirs/generate.jpg').read_bytes()
     program.main(['generate', '--ckpt_path', 'pretrained'])
     assert 'steps on 7,200 images of CelebA' in capsys.readouterr().out

@@ -46,6 +46,30 @@ def test_the_flow_learns_what_a_gaussian_cannot():
     assert not any(value.requires_grad for value in fitted.values())
 
 
+def test_a_flow_whose_network_gives_nothing_is_the_normal_distribution():
+    """Scaled and shifted as the codes are: what the network learns comes on top of that."""
+    mean, logvar = codes_in_two_heaps()
+    fitted = fit_flow(mean, logvar, n_steps=1)
+    for name in ('layers.6.weight', 'layers.6.bias'):
+        fitted[name] = torch.zeros_like(fitted[name])
+    torch.manual_seed(4)
+    drawn = sample_codes('flow', fitted, 100, 2)
+    torch.manual_seed(4)
+    torch.testing.assert_close(drawn, fitted['mean'] + fitted['scale'] * torch.randn(100, 2),
+                               atol=0.01, rtol=0.01)
+
+
+def test_few_codes_are_not_learned_by_heart():
+    """Drawn codes are as far from those that the flow was fitted to as other codes are."""
+    torch.manual_seed(0)
+    mean, others = torch.randn(2, 100, 32)
+    drawn = sample_codes('flow', fit_flow(mean, torch.full_like(mean, -6)), 100, 32)
+
+    def nearest(codes):
+        return torch.cdist(codes, mean).amin(1).mean()
+    assert nearest(drawn) > 0.9 * nearest(others)
+
+
 def test_a_prior_is_kept_beside_its_weights_and_refitted_for_others(tmp_path, capsys):
     path = tmp_path / 'model.pth'
     save_weights(path, VAE(hiddens=(4,), latent_dim=2))

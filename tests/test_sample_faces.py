@@ -37,8 +37,8 @@ def test_they_are_faces_of_the_models_size_and_no_two_alike(drawn):
 def test_they_have_the_attributes_that_the_list_says(drawn):
     """What an attribute changes in the codes of the pictures is its direction."""
     head, names, *rows = (drawn / LIST_NAME).read_text().splitlines()
-    assert head == '400 faces drawn by the bundled weights sharp; attributes as their codes were ' \
-                   'pushed'
+    assert head == '400 faces drawn by the bundled weights sharp at temperature 1.1; attributes ' \
+                   'as their codes were pushed'
     assert names.split() == list(PUSHED) and len(rows) == 400
     dataset = CelebADataset(drawn)
     has = read_attributes(drawn, dataset.names)

@@ -58,7 +58,7 @@ def test_an_action_says_what_the_weights_are_and_takes_their_sizes_and_images(tr
     program.main(['evaluate', '--device', 'cpu'])           # no data_root, no latent_dim
     output = capsys.readouterr().out
     assert f'model.pth, trained for 1 step on 9 images of {trained}, too few to show' in output
-    assert '--ckpt_path pretrained or sharp takes bundled ones' in output
+    assert '--ckpt_path pretrained, sharp or calibrated takes bundled ones' in output
     assert looked_at == [1]
     program.main(['evaluate', '--device', 'cpu', '--held_out', '0.5'])     # not what decides
     assert looked_at == [1, 1]

@@ -153,7 +153,7 @@ def test_a_line_at_the_top_is_an_option_with_its_help_type_and_default(here):
 def test_the_line_of_an_action_has_what_it_looks_at_and_what_was_changed():
     _, settings, _ = parse(['generate', '--latent_dim', '64'])
     assert module.as_line(['generate'], ACTIONS, settings, DEFAULTS) == (
-        'latent_dim=64 n_samples=64 prior=normal seed=0')
+        'latent_dim=64 n_samples=64 prior=auto seed=0')
 
 
 def test_settings_are_read_when_they_are_asked_for(monkeypatch):

@@ -42,7 +42,7 @@ mirror = False                      # flip half of the images horizontally, othe
 hiddens = (16, 32, 64, 128, 256)    # channels after each stage of the encoder
 latent_dim = 128                    # length of a latent code
 image_size = 64                     # pixels of a side; every stage halves it
-init = None                         # weights to start from: a file, pretrained, sharp; None: random
+init = None                         # weights to start from: a file, or bundled ones; None: random
 
 # Data and pictures
 data_root = None                    # folder, zip ... of images; None: CelebA, else sample faces
@@ -51,7 +51,7 @@ n_images = None                     # use the first so many images; None: all
 held_out = 0.1                      # share not trained on; CelebA as a whole: its test split
 cache_dir = None                    # folder for decoded images; None: beside the images, or data/
 n_samples = 64                      # faces that generate draws
-prior = 'normal'                    # of random codes: N(0, I); gaussian, flow: fitted to images
+prior = 'auto'                      # of random codes: normal, gaussian, flow; auto: by the weights
 temperature = 1.0                   # standard deviation of random codes; lower: more usual faces
 attribute = None                    # that attributes adds, in more steps; None: several
 save_images = None                  # folder: generate also writes each face there as a PNG
@@ -64,7 +64,7 @@ device = 'auto'                     # auto: CUDA, Apple's MPS ..., else cpu; or 
 compile = 'auto'                    # on, off; auto: where a run is long enough to gain by it
 resume = False                      # resume the unfinished run in run_path
 run_path = None                     # state of the run to resume; None: run.pth in work_dir
-ckpt_path = 'dldemos/VAE/model.pth'  # weights: a file; or bundled ones: pretrained, or sharp
+ckpt_path = 'dldemos/VAE/model.pth'  # weights: a file, or pretrained, sharp, calibrated
 recipe = 'default'                  # settings that belong together, in place of those above
 RECIPES = {
     'default': {},

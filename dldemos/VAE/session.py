@@ -32,6 +32,7 @@ from dldemos.VAE.support.files import beside_weights, printable
 from dldemos.VAE.training import processes
 from dldemos.VAE.training.checkpoint import (
     MODEL_SETTINGS,
+    NAMED,
     PRETRAINED,
     bundled_original,
     images_known,
@@ -124,7 +125,7 @@ class Session:
             elif steps < enough:
                 line += f', too few to show faces (about {enough} do)'
         return line if is_bundled(self.weights) else (
-            line + '; --ckpt_path pretrained or sharp takes bundled ones instead')
+            line + f'; --ckpt_path {NAMED} takes bundled ones instead')
 
     @cached_property
     def own_root(self):
@@ -306,10 +307,14 @@ class Session:
         return batches(self.splits[1], 64, shuffle=False) if len(self.splits[1]) else None
 
     @property
+    def trained_at(self):
+        """The kl_weight of the weights' training; that of the settings where it is not known."""
+        return self.record.get('settings', {}).get('kl_weight', self.settings.kl_weight)
+
+    @property
     def kl_weight(self):
         """That of the loss to evaluate: the one asked for, else that of the weights' training."""
-        trained_at = self.record.get('settings', {}).get('kl_weight', self.settings.kl_weight)
-        return self.settings.kl_weight if 'kl_weight' in self.given else trained_at
+        return self.settings.kl_weight if 'kl_weight' in self.given else self.trained_at
 
     @property
     def evaluated_batches(self):
@@ -390,8 +395,21 @@ class Session:
 
     @property
     def drawn_from(self):
-        """Where they come from: the name of a prior, or 'code'."""
-        return self.settings.prior if self.settings.code is None else 'code'
+        """What the picture is named after: a prior that was asked for, or 'code'."""
+        if self.settings.code is not None:
+            return 'code'
+        return 'normal' if self.settings.prior == 'auto' else self.settings.prior
+
+    @cached_property
+    def prior(self):
+        """The prior of random codes: the one asked for, else the one that suits the weights."""
+        if self.settings.prior != 'auto':
+            return self.settings.prior
+        if self.trained_at != 'auto':
+            return 'normal'
+        print('random codes: of the prior flow, since training at kl_weight auto leaves the codes '
+              'far from N(0, I); --prior normal takes that all the same')
+        return 'flow'
 
     @property
     def weights_hash(self):
@@ -399,8 +417,8 @@ class Session:
         return sha256(self.weights)
 
     def draw(self, n):
-        """n random codes (n, latent_dim) of the prior of the settings."""
-        return self.codes(self.settings.prior, n)
+        """n random codes (n, latent_dim) of the prior in use."""
+        return self.codes(self.prior, n)
 
     @property
     def draw_codes(self):

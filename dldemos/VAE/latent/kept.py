@@ -3,8 +3,8 @@ import torch
 
 from dldemos.VAE.support.files import atomic_write, beside_weights, printable, sha256
 
-# (ending of the file, what is in it)
-PRIOR, DIRECTIONS = KINDS = (('.prior.pth', 'prior'), ('.directions.pth', 'directions'))
+# (ending of the file, what is in it, and how: a new number where that changes)
+PRIOR, DIRECTIONS = KINDS = (('.prior.pth', 'prior 2'), ('.directions.pth', 'directions 1'))
 
 
 def kept_or_fitted(name, ckpt_path, kind, fit):
@@ -52,4 +52,4 @@ def read_kept(ckpt_path, kind):
 
 def file_format(kind):
     """What stands in the file, so that no other kind is taken for it."""
-    return f'dldemos.VAE {kind[1]} 1'
+    return f'dldemos.VAE {kind[1]}'

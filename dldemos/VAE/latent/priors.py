@@ -13,12 +13,18 @@ from dldemos.VAE.support.errors import UserError
 
 PRIORS = ('normal', 'gaussian', 'flow')
 CHUNK = 4096                   # codes that the flow carries at once
+WIDTH = 512                    # of the network of the flow
+MOST_STEPS, PASSES = 4000, 100  # of its fitting: over few codes, more passes learn them by heart
 
 
 class Velocity(nn.Module):
-    """A small network: codes (N, latent_dim) and times (N, 1) -> velocities (N, latent_dim)."""
+    """A small network: codes (N, latent_dim) and times (N, 1) -> velocities (N, latent_dim).
 
-    def __init__(self, latent_dim, width=256):
+    It adds to the velocity that would be right if the codes were N(0, I) themselves, so that it
+    learns no more than in what they differ.
+    """
+
+    def __init__(self, latent_dim, width=WIDTH):
         super().__init__()
         self.frequencies = nn.Parameter(torch.arange(1, 17) * torch.pi / 2, requires_grad=False)
         self.layers = nn.Sequential(
@@ -27,7 +33,8 @@ class Velocity(nn.Module):
 
     def forward(self, code, time):
         waves = time * self.frequencies
-        return self.layers(torch.cat([code, waves.sin(), waves.cos()], dim=1))
+        of_normal = code * (2 * time - 1) / (time**2 + (1 - time)**2)
+        return of_normal + self.layers(torch.cat([code, waves.sin(), waves.cos()], dim=1))
 
 
 def fit_gaussian(mean, logvar):
@@ -42,21 +49,27 @@ def fit_gaussian(mean, logvar):
 
 
 @torch.enable_grad()
-def fit_flow(mean, logvar, n_steps=2000, batch_size=256, lr=1e-3):
+def fit_flow(mean, logvar, n_steps=None, batch_size=256, lr=2e-3):
     """A network whose flow carries N(0, I) to the codes of the images.
 
     Flow matching (Lipman, Chen, Ben-Hamu, Nickel and Le, "Flow Matching for Generative
     Modeling", 2023): on the straight line from noise to a code, at a random time, the network
-    learns the line's direction. mean, logvar: (N, latent_dim).
+    learns the line's direction.
+
+    Args:
+        mean, logvar: (N, latent_dim).
+        n_steps: None: as many as make PASSES passes over the codes, from 50 to MOST_STEPS.
     """
-    shift, scale = mean.mean(0), (mean.var(0) + logvar.exp().mean(0)).sqrt()
+    if n_steps is None:
+        n_steps = min(max(PASSES * len(mean) // batch_size, 50), MOST_STEPS)
+    center, scale = mean.mean(0), (mean.var(0) + logvar.exp().mean(0)).sqrt()
     network = Velocity(mean.shape[1])
     optimizer = torch.optim.Adam(network.parameters(), lr, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, n_steps)
     for _ in tqdm(range(n_steps), desc='fitting the prior', leave=False, disable=None):
         chosen = torch.randint(len(mean), (batch_size,))
         code = mean[chosen] + torch.exp(logvar[chosen] / 2) * torch.randn_like(mean[chosen])
-        code = (code - shift) / scale
+        code = (code - center) / scale
         noise, time = torch.randn_like(code), torch.rand(batch_size, 1)
         velocity = network((1 - time) * noise + time * code, time)
         loss = (velocity - (code - noise)).square().mean()
@@ -64,11 +77,11 @@ def fit_flow(mean, logvar, n_steps=2000, batch_size=256, lr=1e-3):
         loss.backward()
         optimizer.step()
         schedule.step()
-    return {'shift': shift, 'scale': scale, **network.state_dict()}
+    return {'mean': center, 'scale': scale, **network.state_dict()}
 
 
 @torch.no_grad()
-def sample_codes(prior, fitted, n_samples, latent_dim, temperature=1.0, n_steps=40):
+def sample_codes(prior, fitted, n_samples, latent_dim, temperature=1.0, n_steps=20):
     """Codes (n_samples, latent_dim) of a prior: 'normal', or what fit_... returned for it.
 
     temperature: the standard deviation of the random numbers that they are made of.
@@ -76,18 +89,19 @@ def sample_codes(prior, fitted, n_samples, latent_dim, temperature=1.0, n_steps=
     code = temperature * torch.randn(n_samples, latent_dim)
     if prior == 'normal':
         return code
+    fitted = {name: value.float() for name, value in fitted.items()}      # bundled in 16 bits
     if prior == 'gaussian':
         return fitted['mean'] + code @ fitted['factor'].T
     network = Velocity(latent_dim, width=fitted['layers.0.weight'].shape[0])
     network.load_state_dict({name: value for name, value in fitted.items()
-                             if name not in ('shift', 'scale')})
+                             if name not in ('mean', 'scale')})
     for some in code.split(CHUNK):                      # in place
         for step in range(n_steps):                     # Heun's method, from noise to codes
             time = torch.full((len(some), 1), step / n_steps)
             first = network(some, time)
             second = network(some + first / n_steps, time + 1 / n_steps)
             some += (first + second) / (2 * n_steps)
-    return fitted['shift'] + fitted['scale'] * code
+    return fitted['mean'] + fitted['scale'] * code
 
 
 def fit(prior, mean, logvar):

@@ -17,16 +17,15 @@ from tqdm import tqdm
 
 from dldemos.VAE.images.grids import to_bytes
 from dldemos.VAE.latent.codes import decode_batches
-from dldemos.VAE.latent.kept import PRIOR, read_kept
-from dldemos.VAE.latent.priors import sample_codes
 from dldemos.VAE.load_celebA import SAMPLE_FACES
-from dldemos.VAE.pretrained import checked_file, directions, vae
+from dldemos.VAE.pretrained import directions, random_codes, vae
 from dldemos.VAE.support.errors import exit_status
 from dldemos.VAE.support.files import printable, remove_abandoned, temporary_prefix
 
-DRAWN_BY = 'sharp'
+DRAWN_BY, TEMPERATURE = 'sharp', 1.1    # which teach most: benchmarks/README.md
 LIST_NAME = 'list_attr_sample_faces.txt'
-HEAD = f'{{n}} faces drawn by the bundled weights {DRAWN_BY}; attributes as their codes were pushed'
+HEAD = (f'{{n}} faces drawn by the bundled weights {DRAWN_BY} at temperature {TEMPERATURE}; '
+        f'attributes as their codes were pushed')
 # Attribute: the share of the faces that have it, and how far codes with and without it are pushed
 PUSHED = {'Eyeglasses': (0.2, 2, 0), 'Smiling': (0.5, 1, -1), 'Male': (0.5, 1, -1),
           'Bangs': (0.2, 1.5, 0), 'Blond_Hair': (0.2, 1.5, 0)}
@@ -92,9 +91,8 @@ def draw_into(folder, n_faces):
 
 def pushed_codes(n_faces):
     """Codes (N, latent_dim) of the flow prior, pushed, and {attribute: bool tensor (N,)}."""
-    flow = read_kept(checked_file(DRAWN_BY), PRIOR)['flow']
+    codes = random_codes(n_faces, DRAWN_BY, temperature=TEMPERATURE)
     along, attributes = directions(DRAWN_BY), {}
-    codes = sample_codes('flow', flow, n_faces, flow['shift'].numel())
     for name, (share, with_it, without) in PUSHED.items():
         attributes[name] = torch.rand(n_faces) < share
         amount = torch.where(attributes[name], float(with_it), float(without))

@@ -108,7 +108,7 @@ CHECKS = {
     'n_images': whole_number(1),
     'held_out': number(0, 0.9),
     'n_samples': whole_number(1, 10**7),
-    'prior': one_of('normal', 'gaussian', 'flow'),
+    'prior': one_of('auto', 'normal', 'gaussian', 'flow'),
     'temperature': number(0),
     'seed': whole_number(0, 2**63 - 1),
     'compile': one_of('on', 'off', 'auto'),

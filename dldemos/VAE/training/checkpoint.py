@@ -25,7 +25,8 @@ from dldemos.VAE.training import processes
 from dldemos.VAE.training.random_state import random_state, set_random_state
 
 BUNDLED_FOLDER = Path(__file__).absolute().parents[1] / 'pretrained'
-BUNDLED = ('pretrained', 'sharp')                         # what they are: pretrained.json ...
+BUNDLED = ('pretrained', 'sharp', 'calibrated')           # what they are: pretrained.json ...
+NAMED = 'pretrained, sharp or calibrated'
 PRETRAINED = str(BUNDLED_FOLDER / 'pretrained.pth')
 RUN_FORMAT = 'dldemos.VAE run 4'
 # Settings that cannot change the weights: a run and the one that resumes it may differ in them
@@ -86,7 +87,7 @@ def load_weights(path, model):
     if not Path(path).is_file():
         raise UserError(f'there are no weights at {path}{similar(path, BUNDLED)}: make them with '
                         f'`python -m dldemos.VAE.main train`, or take bundled ones with '
-                        f'--ckpt_path pretrained or sharp')
+                        f'--ckpt_path {NAMED}')
     weights = load_safely(path, 'a file of weights alone', 'get the whole repository again'
                           if is_bundled(path) else 'remove it and train again')
     expected = model.state_dict()
