@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw
 from tqdm import tqdm
 
+from dldemos.VAE import main as program
 from dldemos.VAE.images.grids import framed, labelled_rows, write
 from dldemos.VAE.latent.elbo import kl_divergence
 from dldemos.VAE.latent.metrics import sliced_wasserstein
@@ -23,11 +24,11 @@ from dldemos.VAE.load_celebA import CelebADataset, batches, find_images
 from dldemos.VAE.model import VAE
 from dldemos.VAE.support.errors import UserError, exit_status
 from dldemos.VAE.support.files import WORK_DIR, atomic_write, printable
-from dldemos.VAE.support.settings import Parser, read_settings, read_value
+from dldemos.VAE.support.settings import Parser, read_settings
 from dldemos.VAE.training.muon import Muon
 from dldemos.VAE.training.speed import keep_freed_memory
+from dldemos.VAE.training.steps import lr_factor
 
-MAIN = Path(__file__).with_name('main.py')     # its settings are read, it is not imported
 FOLDER = Path(WORK_DIR) / 'article'
 N_FEW, N_MORE, N_HELD_OUT = 100, 1000, 300     # images: to overfit, for the sweep, held out
 LEAST_IMAGES = 80                              # with which the trials still work
@@ -38,25 +39,26 @@ LEARNED = 0.7            # error of a model that has learned: below this share o
 COLLAPSED = 1.5          # the same where a large kl_weight may leave nothing but the mean image
 
 
-def fit(images, n_steps, kl_weight, name, noise=True):
-    """A VAE trained on images (N, 3, 64, 64); without noise and with kl_weight 0, an autoencoder.
+class Autoencoder(VAE):
+    """A VAE without noise in its codes; to be trained at kl_weight 0."""
+
+    def reparameterize(self, mean, logvar):
+        return mean
+
+
+def fit(images, n_steps, kl_weight, name, kind=VAE):
+    """A VAE, or another kind of model, trained on images (N, 3, 64, 64) by main's own loop.
 
     All of them start from the same random weights and take the images in the same order.
     """
     torch.manual_seed(0)
-    model = VAE().train()
+    model = kind().train()
     optimizer = Muon(model, LR, (0.9, 0.99))
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: min(1, 2 * (step + 1) / n_steps, 2 * (1 - step / n_steps)))
-    for chosen in tqdm(shuffled(len(images), n_steps), name, n_steps, leave=False, disable=None):
-        x = images[chosen]
-        mean, logvar = model.encode(x)
-        code = model.reparameterize(mean, logvar) if noise else mean
-        loss = F.mse_loss(model.decode(code), x) + kl_weight * kl_divergence(mean, logvar).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: lr_factor(
+        step, n_steps, 'linear', warm_up=0.5))
+    batches = (images[chosen] for chosen in shuffled(len(images), n_steps))
+    bar = tqdm(batches, name, n_steps, leave=False, disable=None)
+    program.train_epoch(model, bar, optimizer, schedule, kl_weight=kl_weight)
     return model.eval()
 
 
@@ -314,22 +316,19 @@ def first_nan(images, variance_of, n_steps, kl_weight):
     Args:
         variance_of: a function of what the encoder's linear layer gives.
     """
+    class OtherVariance(VAE):
+        def encode(self, x):
+            mean, raw = super().encode(x)
+            return mean, variance_of(raw).log()
+
     torch.manual_seed(0)
-    model = VAE().train()
+    model, losses = OtherVariance().train(), []
     optimizer = torch.optim.Adam(model.parameters(), LR, fused=True)
-    for step in range(1, n_steps + 1):
-        x = images[torch.randint(len(images), (BATCH_SIZE,))]
-        mean, raw = model.encode(x)
-        variance = variance_of(raw)
-        code = mean + variance.sqrt() * torch.randn_like(mean)
-        kl = kl_divergence(mean, variance.log()).mean()
-        loss = F.mse_loss(model.decode(code), x) + kl_weight * kl
-        if not loss.isfinite():
-            return step
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    return None
+    schedule = torch.optim.lr_scheduler.ConstantLR(optimizer, 1)
+    batches = (images[torch.randint(len(images), (BATCH_SIZE,))] for _ in range(n_steps))
+    program.train_epoch(model, batches, optimizer, schedule,
+                        lambda loss, *_: losses.append(loss.item()), kl_weight)
+    return next((step for step, loss in enumerate(losses, 1) if not math.isfinite(loss)), None)
 
 
 @torch.no_grad()
@@ -366,7 +365,7 @@ def main_kl_weight():
     Raises:
         UserError: it is no number above 0.
     """
-    weight = read_value(MAIN, 'kl_weight')
+    weight = program.kl_weight
     if not isinstance(weight, (int, float)) or not 0 < weight < math.inf:
         raise UserError(f'kl_weight is {weight!r} in main.py, and the report needs a number above '
                         f'0: write the article\'s there')
@@ -405,7 +404,7 @@ def compare(images, kl_weight):
     """Train all models and try all claims; each claim's section of the report, one by one."""
     few, more, held_out = split(images)
     print(f'1/7  autoencoder and VAE on {len(few)} images ...', flush=True)
-    models = {'AE': fit(few, FEW_STEPS, 0.0, 'autoencoder', noise=False),
+    models = {'AE': fit(few, FEW_STEPS, 0.0, 'autoencoder', Autoencoder),
               'VAE': fit(few, FEW_STEPS, kl_weight, 'VAE')}
     doubt = not_learned(models, few)
     trials = [('reconstruction of training and held-out images',
@@ -424,7 +423,7 @@ def compare(images, kl_weight):
 def main(argv=None):
     parser = Parser(prog='python -m dldemos.VAE.article', allow_abbrev=False,
                     description=__doc__.splitlines()[0])
-    comments = read_settings(MAIN)
+    comments = read_settings(program.__file__)
     for option in ('data_root', 'n_images'):
         parser.add_setting(option, None, comments[option])
     given = vars(parser.parse(argv))

@@ -5,25 +5,24 @@
     python -m dldemos.VAE.main generate --seed 1      # with weights trained before
     python -m dldemos.VAE.main --help
 """
-import time
-from functools import partial
-
 import torch
 import torch.nn.functional as F
-from tqdm import tqdm
 
 from dldemos.VAE.images.grids import labelled_rows, pairs, save_picture
 from dldemos.VAE.images.saved import draw_and_save
 from dldemos.VAE.latent.attributes import draw_attributes
 from dldemos.VAE.latent.codes import decode_batches, first_images
-from dldemos.VAE.latent.elbo import calibrated_kl_weight, kl_divergence, meaning_of
+from dldemos.VAE.latent.elbo import calibrated_kl_weight
 from dldemos.VAE.latent.metrics import evaluate
 from dldemos.VAE.latent.page import explore
 from dldemos.VAE.latent.walks import interpolate, traverse
 from dldemos.VAE.session import Session
 from dldemos.VAE.support.errors import exit_status
 from dldemos.VAE.support.settings import as_line, current_settings, in_force, parse
-from dldemos.VAE.training import checkpoint, log, on_device, processes, speed, steps
+from dldemos.VAE.training import processes
+from dldemos.VAE.training.run import Run, completed
+from dldemos.VAE.training.speed import keep_freed_memory
+from dldemos.VAE.training.steps import make_optimizer, make_schedule
 
 # Hyperparameters. Edit them here, or give them as options: --n_epochs 2
 
@@ -61,7 +60,7 @@ code = None                         # file: generate draws its codes, saved by t
 work_dir = 'work_dirs'              # folder of an experiment; another one has its weights too
 seed = 0                            # of everything random: same seed, same run
 device = 'auto'                     # auto: CUDA, Apple's MPS ..., else cpu; or cuda:1 ...
-compile = 'auto'                    # on, off; auto: where a run is long enough to gain by it
+compile = False                     # torch.compile: a little faster on a GPU, after a minute
 resume = False                      # resume the unfinished run in run_path
 run_path = None                     # state of the run to resume; None: run.pth in work_dir
 ckpt_path = 'dldemos/VAE/model.pth'  # weights: a file, or pretrained, sharp, calibrated
@@ -88,11 +87,12 @@ def loss_fn(y, y_hat, mean, logvar, kl_weight=None, return_terms=False):
 
     Returns:
         The loss; with return_terms, (loss, reconstruction, kl): the squared error, a mean over
-        all pixels and channels, and the KL divergence, summed over the code, in nats.
+        all pixels and channels, and the KL divergence from N(0, I), summed over the code, in
+        nats (the closed form of Kingma and Welling 2013, appendix B).
     """
-    weight = globals()['kl_weight'] if kl_weight is None else kl_weight
     reconstruction = F.mse_loss(y_hat, y)
-    kl = kl_divergence(mean, logvar).mean()
+    kl = torch.mean(-0.5 * torch.sum(1 + logvar - mean**2 - torch.exp(logvar), dim=1))
+    weight = globals()['kl_weight'] if kl_weight is None else kl_weight
     if weight == 'auto':
         weight = calibrated_kl_weight(reconstruction.detach(), y[0].numel())
     loss = reconstruction + weight * kl
@@ -111,74 +111,36 @@ def train(device, dataloader, model, held_out=None, settings=None, **changes):
         settings: a namespace of all settings; None: those above, with changes as in n_epochs=2.
 
     Raises:
-        UserError: NaN or infinite loss (the weights of the last good epoch stay), no run like
-            this one to resume, or a batch that cannot be normalised.
+        UserError: see Run, training/run.py.
     """
     if settings is None:
-        settings = checkpoint.completed(current_settings(__file__, globals(), changes), changes)
+        settings = completed(current_settings(__file__, globals(), changes), changes)
         with in_force(globals(), settings):
             return train(device, dataloader, model, held_out, settings)
-    device = torch.device(device)
     model.to(device, memory_format=torch.channels_last)
-    steps.check_batches(dataloader, model)
-    loss_terms = partial(compute_loss, kl_weight=settings.kl_weight)
-    n_steps = settings.n_epochs * len(dataloader)
-    optimizer = steps.make_optimizer(model, settings)
-    schedule = steps.make_schedule(optimizer, n_steps, settings)
-    parts = {'model': model, 'optimizer': optimizer, 'schedule': schedule}
-    run = checkpoint.Run(settings, device, n_steps, getattr(dataloader, 'dataset', ()), parts)
-    with run.under_way(), speed.faster_layers(model, device):
-        rows = run.start()
-        network = processes.share(model, device)
-        dataloader, held_out = on_device.kept(dataloader, device), on_device.kept(held_out, device)
-        step_loss = speed.compile_loss(loss_terms, network, dataloader, device,
-                                       settings.n_epochs, settings.compile)
-        log.print_header(rows, settings, len(dataloader))
-        start = time.time() - (rows[-1]['seconds'] if rows else 0)
-        for epoch in range(len(rows) + 1, settings.n_epochs + 1):
-            row = train_epoch(device, dataloader, network, step_loss, optimizer, schedule,
-                              settings.kl_weight, epoch)
-            if held_out and processes.is_rank_0():
-                terms = steps.average_terms(loss_terms, device, held_out, model)
-                row |= log.named_losses(terms, 'held_out_')
-            rows.append({**row, 'seconds': time.time() - start})
-            run.save(rows)
-            log.show_epoch(rows, settings, model, device)
-    log.show_run(rows, settings)
-    print(meaning_of(rows[-1]['kl_weight'], rows[-1]['reconstruction'], 3 * model.image_size**2))
+    optimizer = make_optimizer(model, settings)
+    schedule = make_schedule(optimizer, settings.n_epochs * len(dataloader), settings)
+    with Run(settings, device, dataloader, model, optimizer, schedule, loss_fn, held_out) as run:
+        for _ in run.epochs():
+            train_epoch(run.model, run.batches(), optimizer, schedule, run.count)
+            run.end_epoch()
 
 
-def train_epoch(device, dataloader, network, step_loss, optimizer, schedule, kl_weight, epoch):
-    """One pass over the images; returns its row of the log."""
-    steps.set_epoch(dataloader, epoch)
-    network.train()
-    totals = steps.Totals(device, steps_before=(epoch - 1) * len(dataloader))
-    start = time.time()
-    bar = tqdm(dataloader, leave=False, disable=None if processes.is_rank_0() else True)
-    for step, images in enumerate(bar, 1):
-        images = steps.to_device(images, device)
-        loss, reconstruction, kl = step_loss(network, images)
+def train_epoch(model, dataloader, optimizer, schedule, count=lambda *terms: None, kl_weight=None):
+    """One pass over batches of images (N, 3, 64, 64).
+
+    Args:
+        count: called after each step with its (loss, reconstruction, kl).
+        kl_weight: as in loss_fn.
+    """
+    for x in dataloader:
+        y_hat, mean, logvar = model(x)
+        loss, reconstruction, kl = loss_fn(x, y_hat, mean, logvar, kl_weight, return_terms=True)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        count(loss, reconstruction, kl)
         schedule.step()
-
-        totals.add(len(images), loss, reconstruction, kl)
-        if step % 50 == 0:                     # seldom: a device has to be waited for
-            totals.stop_if_nan()
-            bar.set_postfix(loss=f'{totals.average_loss():.4f}', refresh=False)
-    totals.stop_if_nan(network)
-    losses, n_images = totals.averages()
-    if kl_weight == 'auto':
-        kl_weight = calibrated_kl_weight(losses[1], images[0].numel())
-    return {'epoch': epoch, **log.named_losses(losses), 'kl_weight': kl_weight,
-            'lr': schedule.get_last_lr()[0],
-            'images_per_second': n_images / (time.time() - start)}
-
-
-def compute_loss(model, images, kl_weight=None):
-    """(loss, reconstruction, KL) of `loss_fn` for a batch of images, one code each."""
-    return loss_fn(images, *model(images), kl_weight, return_terms=True)
 
 
 @torch.no_grad()
@@ -229,8 +191,8 @@ ACTIONS = {
 
 def main(argv=None):
     actions, settings, given = parse(argv, __file__, globals(), ACTIONS, RECIPES)
-    settings = checkpoint.completed(settings, given, 'train' in actions)
-    speed.keep_freed_memory()
+    settings = completed(settings, given, 'train' in actions)
+    keep_freed_memory()
     device = processes.join_processes(processes.choose_device(settings.device))
     print(f'{", ".join(actions)} on {device}: {as_line(actions, ACTIONS, settings, globals())}')
     session = Session(actions, settings, given, device)

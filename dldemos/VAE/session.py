@@ -35,7 +35,6 @@ from dldemos.VAE.training.checkpoint import (
     NAMED,
     PRETRAINED,
     bundled_original,
-    images_known,
     is_bundled,
     load_weights,
     read_looks,
@@ -44,6 +43,7 @@ from dldemos.VAE.training.checkpoint import (
     weights_file,
 )
 from dldemos.VAE.training.log import ENOUGH_STEPS
+from dldemos.VAE.training.run import images_known
 
 N_FACES = 64                   # images that walks and attributes look at
 MOST_FITTED = 20_000           # images that the linear model of attributes is fitted to, or so

@@ -111,9 +111,8 @@ CHECKS = {
     'prior': one_of('auto', 'normal', 'gaussian', 'flow'),
     'temperature': number(0),
     'seed': whole_number(0, 2**63 - 1),
-    'compile': one_of('on', 'off', 'auto'),
     **dict.fromkeys(('work_dir', 'device', 'ckpt_path', 'recipe'), name),
-    **dict.fromkeys(('mirror', 'resume'), yes_or_no),
+    **dict.fromkeys(('mirror', 'resume', 'compile'), yes_or_no),
 }
 MAY_BE_NONE = ('init', 'data_root', 'n_images', 'cache_dir', 'attribute', 'save_images',
                'code', 'run_path')
@@ -148,20 +147,6 @@ def read_settings(path):
                 if token.type == tokenize.COMMENT}
     return {name: comments.get(node.end_lineno, comments.get(node.lineno, ''))
             for name, node in assignments(source)}
-
-
-def read_value(path, option):
-    """The value of a setting of a Python file that is not imported.
-
-    Raises:
-        UserError: it is no plain value.
-    """
-    source = Path(path).read_text(encoding='utf-8')
-    try:
-        return ast.literal_eval(dict(assignments(source))[option].value)
-    except ValueError as error:
-        raise UserError(f'{option} is no plain value at the top of {Path(path).name}: write it '
-                        f'there as a number or a word') from error
 
 
 def assignments(source):

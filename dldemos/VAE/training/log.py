@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 
 from dldemos.VAE.images.grids import grid, save_animation
+from dldemos.VAE.latent.elbo import meaning_of
 from dldemos.VAE.support.files import atomic_write, printable
 from dldemos.VAE.training import processes
 
@@ -58,7 +59,7 @@ def show_epoch(rows, settings, model, device):
     save_samples(model, device, samples / f'epoch_{len(rows):04}.jpg')
 
 
-def show_run(rows, settings):
+def show_run(rows, settings, model):
     """Draw the curves of a whole run and the animation of its samples; name its weights."""
     if not processes.is_rank_0():
         return
@@ -66,6 +67,8 @@ def show_run(rows, settings):
     save_curves(rows, folder / 'curves.jpg')
     join_samples(folder / 'samples', folder / 'samples.gif', len(rows))
     print(printable(f'weights: {settings.ckpt_path}'))
+    n_values = 3 * getattr(model, 'image_size', 64)**2
+    print(meaning_of(rows[-1]['kl_weight'], rows[-1]['reconstruction'], n_values))
 
 
 def write_log(rows, path):

@@ -1,18 +1,12 @@
-"""Faster steps that compute the same: memory that is kept, faster layers, a compiled loss."""
+"""Faster steps that compute the same: memory that is kept, faster layers."""
 import ctypes
 import sys
-import time
 from contextlib import contextmanager
 from itertools import pairwise
 
-import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dldemos.VAE.training import processes
-from dldemos.VAE.training.random_state import forked
-
-COMPILE_PAYS_FROM = 200_000      # images: compiling takes the time of some 15,000 of them
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3    # mallopt(3)
 FEW_CHANNELS = 8                 # as many floats as a CPU's vector instructions take at once
 
@@ -98,48 +92,3 @@ def faster(layer, after):
     if gains_by_turning(layer):
         changes.append((layer, '__class__', TurnedConv2d))
     return changes
-
-
-def compile_loss(compute_loss, network, dataloader, device, n_epochs, how='auto'):
-    """A compiled version of compute_loss(network, images), where that pays.
-
-    The network's statistics and the random state are left as they are. Batches of another
-    shape than the first, as the last of an epoch may be, are not compiled for.
-
-    Args:
-        how: 'on', 'off', or 'auto': in a single process on a CPU or CUDA, for a run of
-            COMPILE_PAYS_FROM images or more, epochs counted.
-
-    Returns:
-        A function that does the same as compute_loss.
-    """
-    if how == 'auto':
-        n_images = n_epochs * len(getattr(dataloader, 'dataset', ()))
-        pays = n_images >= COMPILE_PAYS_FROM and device.type in ('cpu', 'cuda')
-        how = 'on' if pays and processes.n_processes() == 1 else 'off'
-    if how == 'off':
-        return compute_loss
-    start = time.time()
-    print('compiling ...', flush=True)
-    with forked(device):               # iterating draws a number
-        shape = next(iter(dataloader)).shape
-    example = torch.zeros(shape, device=device).to(memory_format=torch.channels_last)
-    compiled = torch.compile(compute_loss)
-    statistics = {name: value.clone() for name, value in network.named_buffers()}
-    network.train()
-    try:
-        with forked(device):
-            compiled(network, example)[0].backward()
-    except Exception as error:         # a compiler can be absent or fail in any way
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        print(f'no compiler here, training goes on without ({reason[:120]})')
-        return compute_loss
-    finally:
-        network.zero_grad(set_to_none=True)
-        for name, value in network.named_buffers():
-            value.copy_(statistics[name])
-    print(f'compiled in {time.time() - start:.0f} s')
-
-    def step_loss(network, images):
-        return (compiled if images.shape == shape else compute_loss)(network, images)
-    return step_loss

@@ -56,8 +56,8 @@ def smallest_batch(dataloader):
 
 
 @torch.no_grad()
-def average_terms(compute_loss, device, dataloader, model):
-    """[loss, reconstruction, KL] of compute_loss(model, images) per image, in evaluation mode.
+def average_terms(loss_fn, device, dataloader, model):
+    """[loss, reconstruction, KL] of main's loss_fn per image, in evaluation mode.
 
     The codes are drawn from a seed of their own: the same weights give the same losses,
     and the random numbers of the training stay as they were.
@@ -68,7 +68,8 @@ def average_terms(compute_loss, device, dataloader, model):
     with forked(device, seed=0):
         for images in dataloader:
             images = to_device(images, device)
-            totals += len(images) * torch.stack(compute_loss(model, images))
+            terms = loss_fn(images, *model(images), return_terms=True)
+            totals += len(images) * torch.stack(terms)
             n_images += len(images)
     return (totals / n_images).tolist()
 

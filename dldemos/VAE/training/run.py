@@ -1,0 +1,368 @@
+"""A run of training: all that surrounds the loop in main.py.
+
+Its files and what resuming it needs, its log, its progress, its device and processes.
+"""
+import argparse
+import json
+import os
+import platform
+import time
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+from tqdm import tqdm
+
+from dldemos.VAE.images.looks import checksum, trained_on
+from dldemos.VAE.latent.elbo import calibrated_kl_weight
+from dldemos.VAE.support.errors import UserError
+from dldemos.VAE.support.files import WORK_DIR, atomic_write, printable
+from dldemos.VAE.training import log, on_device, processes, speed, steps
+from dldemos.VAE.training.checkpoint import (
+    BESIDE,
+    FREE_SETTINGS,
+    MODEL_SETTINGS,
+    bundled_original,
+    keep_previous,
+    load_safely,
+    previous,
+    read_looks,
+    read_record,
+    save_weights,
+    weights_file,
+)
+from dldemos.VAE.training.random_state import random_state, set_random_state
+
+RUN_FORMAT = 'dldemos.VAE run 4'
+
+
+class Run:
+    """A training run: a context in which its loop goes on.
+
+        with Run(settings, device, dataloader, model, optimizer, schedule, loss_fn) as run:
+            for epoch in run.epochs():
+                for images in run.batches():
+                    ...
+                    run.count(loss, reconstruction, kl)
+                run.end_epoch()
+
+    Args:
+        settings: a namespace; a run is only resumed under equal ones, FREE_SETTINGS apart.
+        dataloader: of batches of images (N, 3, H, W) in [0, 1].
+        loss_fn: main's, for the held-out loss.
+        held_out: a dataloader of images not trained on, or None.
+
+    `model` is the one to train with: each of its steps averages the gradients of all processes.
+
+    Raises:
+        UserError: there is nothing to train on, a batch that cannot be normalised, no run like
+            this one to resume, another training in the same places, or a loss that is NaN or
+            infinite (the weights of the last good epoch stay).
+    """
+
+    def __init__(self, settings, device, dataloader, model, optimizer, schedule, loss_fn,
+                 held_out=None):
+        steps.check_batches(dataloader, model)
+        self.settings, self.device, self.loss_fn = settings, torch.device(device), loss_fn
+        self.dataloader, self.held_out = dataloader, held_out
+        self.path, self.weights = run_file(settings), settings.ckpt_path
+        self.work_dir = Path(settings.work_dir)
+        self.parts = {'model': model, 'optimizer': optimizer, 'schedule': schedule}
+        self.images, self.looks = images_known(getattr(dataloader, 'dataset', ()), settings)
+        self.saved_settings = {
+            **vars(settings), 'processes': processes.n_processes(),
+            'steps': settings.n_epochs * len(dataloader), 'images': self.images.get('checksum')}
+        for name in MODEL_SETTINGS:                          # as the model is, whatever was asked
+            self.saved_settings[name] = getattr(model, name, self.saved_settings[name])
+
+    def __enter__(self):
+        check_places(self.weights, self.path, self.settings.init)
+        model, device = self.parts['model'], self.device
+        with ExitStack() as stack:
+            if processes.is_rank_0():
+                for path, option in ((self.work_dir / 'run', 'work_dir'),
+                                     (Path(self.weights), 'ckpt_path')):
+                    stack.enter_context(only_one(path, option))
+            stack.enter_context(speed.faster_layers(model, device))
+            self.rows = self.start()
+            self.model = processes.share(model, device)
+            if self.settings.compile:
+                self.model = torch.compile(self.model)
+            self.dataloader = on_device.kept(self.dataloader, device)
+            self.held_out = on_device.kept(self.held_out, device)
+            self.stack = stack.pop_all()
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        self.stack.close()
+        if kind is KeyboardInterrupt:
+            print(printable(how_to_resume(self.path)))
+
+    def epochs(self):
+        """Yield the number of each epoch that is left; afterwards show what the run gave."""
+        log.print_header(self.rows, self.settings, len(self.dataloader))
+        self.started = time.time() - (self.rows[-1]['seconds'] if self.rows else 0)
+        yield from range(len(self.rows) + 1, self.settings.n_epochs + 1)
+        log.show_run(self.rows, self.settings, self.parts['model'])
+
+    def batches(self):
+        """Yield the batches of the next epoch, on the device, behind a bar."""
+        steps.set_epoch(self.dataloader, len(self.rows) + 1)
+        self.model.train()
+        self.totals = steps.Totals(self.device, len(self.rows) * len(self.dataloader))
+        self.epoch_started = time.time()
+        self.bar = tqdm(self.dataloader, leave=False,
+                        disable=None if processes.is_rank_0() else True)
+        for images in self.bar:
+            self.batch = steps.to_device(images, self.device)
+            yield self.batch
+
+    def count(self, loss, reconstruction, kl):
+        """Add the terms of the loss of the last batch to those of the epoch."""
+        self.lr = self.parts['optimizer'].param_groups[0]['lr']
+        self.totals.add(len(self.batch), loss, reconstruction, kl)
+        if self.totals.steps % 50 == 0:            # seldom: a device has to be waited for
+            self.totals.stop_if_nan()
+            self.bar.set_postfix(loss=f'{self.totals.average_loss():.4f}', refresh=False)
+
+    def end_epoch(self):
+        """Save the weights and the run, and write and print the epoch's row of the log."""
+        self.totals.stop_if_nan(self.model)
+        losses, n_images = self.totals.averages()
+        row = {'epoch': len(self.rows) + 1, **log.named_losses(losses),
+               'kl_weight': self.settings.kl_weight, 'lr': self.lr,
+               'images_per_second': n_images / (time.time() - self.epoch_started)}
+        if row['kl_weight'] == 'auto':
+            row['kl_weight'] = calibrated_kl_weight(row['reconstruction'], self.batch[0].numel())
+        if self.held_out and processes.is_rank_0():
+            terms = steps.average_terms(self.loss_fn, self.device, self.held_out,
+                                        self.parts['model'])
+            row |= log.named_losses(terms, 'held_out_')
+        self.rows.append({**row, 'seconds': time.time() - self.started})
+        self.save()
+        log.show_epoch(self.rows, self.settings, self.parts['model'], self.device)
+
+    def start(self):
+        """Begin the run, or resume it; returns the log of the epochs that are done."""
+        self.replaces = self.replaces_finished()
+        if self.replaces and processes.is_rank_0():
+            instead = previous(self.weights).is_file() * ', in place of those kept there'
+            print(printable(f'{self.weights} holds weights of a finished run: they are kept as '
+                            f'{previous(self.weights)}{instead}, when the first epoch ends'))
+        if self.settings.resume:
+            state = load_run(self.path)
+            compare_settings(self.path, state['settings'], self.saved_settings)
+            for name, part in self.parts.items():
+                part.load_state_dict(state[name])
+            set_random_state(state['random_states'][processes.rank()], self.device)
+            n_done, n_epochs = len(state['rows']), self.settings.n_epochs
+            print(f'resuming after epoch {n_done} of {n_epochs}')
+            if n_done == n_epochs:
+                print('this run was finished already: its weights are written again')
+                self.rows = state['rows']
+                self.save()
+            return state['rows']
+        random_states = processes.all_gather(random_state(self.device))
+        if processes.is_rank_0():
+            set_aside(self.path)
+            self.save_state([], random_states)
+            with atomic_write(self.work_dir / 'settings.json', 'w') as file:
+                file.write(json.dumps(self.saved_settings, indent=2) + '\n')
+        return []
+
+    def replaces_finished(self):
+        """Whether the weights in place are of another run that ended, for all that is known."""
+        if not Path(self.weights).is_file() or not Path(self.weights).stat().st_size:
+            return False
+        record = read_record(self.weights)
+        settings = record.get('settings', {})
+        if self.settings.resume and settings == json.loads(json.dumps(self.saved_settings)):
+            return False
+        return not record or record.get('epochs') == settings.get('n_epochs')
+
+    def save(self):
+        """Save weights, their record and the state of the run, at the end of an epoch."""
+        random_states = processes.all_gather(random_state(self.device))
+        if processes.is_rank_0():
+            if self.replaces:
+                keep_previous(self.weights)
+            self.replaces = False
+            save_weights(self.weights, self.parts['model'], self.record(), self.looks)
+            self.save_state(self.rows, random_states)
+
+    def save_state(self, rows, random_states):
+        """Write only tensors, numbers, words, lists and dicts, which load safely."""
+        state = {name: part.state_dict() for name, part in self.parts.items()}
+        state |= {'format': RUN_FORMAT, 'settings': self.saved_settings, 'rows': rows,
+                  'images': self.images, 'random_states': random_states,
+                  'looks': None if self.looks is None else torch.tensor(self.looks)}
+        with atomic_write(self.path) as file:
+            torch.save(state, file)
+
+    def record(self):
+        """What the weights are, for the JSON beside them."""
+        n_steps = len(self.rows) * len(self.dataloader)
+        return {'trained_on': self.images, 'epochs': len(self.rows), 'steps': n_steps,
+                'metrics': self.rows[-1], 'settings': self.saved_settings,
+                'versions': {'python': platform.python_version(), 'torch': torch.__version__}}
+
+
+def images_known(dataset, settings):
+    """What `trained_on` says of a dataset; with the looks, too, of the weights to start from."""
+    about, looks = trained_on(dataset)
+    if looks is None or settings.init is None:
+        return about, looks
+    if settings.resume:                # the weights that it started from may have changed
+        state = load_run(run_file(settings))
+        if state['looks'] is None:     # of other images, which will be told
+            return about, looks
+        return {**state['images'], 'checksum': about['checksum']}, state['looks'].numpy()
+    init = bundled_original(weights_file(settings.init))
+    record = read_record(init)
+    of_init, tolerance = read_looks(init, record)
+    if of_init is None or record['trained_on'].get('incomplete'):
+        about['incomplete'] = True
+    if of_init is not None:
+        looks = np.unique(np.concatenate([looks, of_init]), axis=0)
+        about |= {'looks': checksum(looks), 'tolerance': min(tolerance, about['tolerance'])}
+    return about, looks
+
+
+def load_run(path):
+    """The state of a run.
+
+    Raises:
+        UserError: there is none, it is damaged (nothing of it is run), or it is foreign.
+    """
+    if not Path(path).is_file():
+        raise UserError(f'there is no run to resume at {path}: start one without --resume')
+    state = load_safely(path, 'the state of a run', 'start anew without --resume')
+    if not isinstance(state, dict) or state.get('format') != RUN_FORMAT:
+        raise UserError(f'{path} is not the state of a run of this version of the program: start '
+                        f'anew without --resume')
+    return state
+
+
+def check_places(weights, run_path, init=None):
+    """UserError where weights cannot go: over a file that holds none, a folder, or the run's."""
+    path = Path(weights)
+    if path.resolve() == Path(run_path).resolve():
+        raise UserError(f'{path} cannot hold both the weights and the state of the run: give '
+                        f'another --ckpt_path or --run_path')
+    if os.path.lexists(path) and not holds_weights(path):
+        raise UserError(f'{path} is there and is no file of weights: give another --ckpt_path')
+    if beside := [ending for ending in BESIDE if path.name.endswith(ending) and ending != '.json']:
+        raise UserError(f'{path} is no name for weights: what ends in {beside[0]} lies beside '
+                        f'others; give another --ckpt_path')
+    if init is not None and previous(path).resolve() == Path(weights_file(init)).resolve():
+        raise UserError(f'{init} would be replaced by the weights that are now at {path}: rename '
+                        f'it, and give --init its new name')
+    if previous(path).is_dir():
+        raise UserError(f'{previous(path)} is a folder, and a place for weights that are replaced: '
+                        f'rename it')
+
+
+def holds_weights(path):
+    """Whether a file holds a state dict, or nothing at all."""
+    if not path.is_file():
+        return False
+    try:
+        weights = path.stat().st_size and torch.load(path, map_location='cpu', weights_only=True)
+        return not weights or all(isinstance(value, torch.Tensor) for value in weights.values())
+    except PermissionError:
+        raise
+    except Exception:                  # what holds anything else can fail in any way
+        return False
+
+
+def run_file(settings):
+    """The file of the state of a run."""
+    return settings.run_path or str(Path(settings.work_dir) / 'run.pth')
+
+
+@contextmanager
+def only_one(path, option):
+    """A lock beside `path`, which ends with its process; UserError while another one has it."""
+    lock = path.with_name(f'.{path.name}.lock')
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(lock, timeout=0):
+            yield
+    except Timeout as error:
+        raise UserError(f'another training is writing to {path.parent} at this moment '
+                        f'({lock.name} is locked): wait for its end, or give another '
+                        f'--{option}') from error
+
+
+def completed(settings, given, trains=True):
+    """The settings, completed by what follows from others.
+
+    With a work_dir of its own and no ckpt_path given, the weights go there too. A training that
+    resumes a run has the settings of that run.
+
+    Args:
+        settings: a namespace.
+        given: {name: value} of what was asked for, which must be as the run has it.
+    """
+    if settings.work_dir != WORK_DIR and 'ckpt_path' not in given:
+        settings.ckpt_path = str(Path(settings.work_dir) / 'model.pth')
+    if not (trains and settings.resume):
+        return settings
+    path = run_file(settings)
+    saved = load_run(path)['settings']
+    asked = {name: getattr(settings, name) for name in given if hasattr(settings, name)}
+    compare_settings(path, {name: saved.get(name) for name in asked}, asked)
+    resumed = {name: value for name, value in saved.items()
+               if hasattr(settings, name) and (
+                   name not in FREE_SETTINGS
+                   or name in ('data_root', 'ckpt_path') and name not in given)}
+    return argparse.Namespace(**{**vars(settings), **resumed})
+
+
+def compare_settings(path, saved, settings):
+    """UserError if a run was started with other settings than those it is to be resumed with.
+
+    A setting that was added to main.py since then counts as what it was not: a difference only
+    where it was asked for.
+    """
+    if saved.get('images') != settings.get('images'):
+        raise UserError(f'the run in {path} was started on other images: give --data_root with '
+                        f'where they lie now, or start anew without --resume')
+    for name in saved:
+        if name not in FREE_SETTINGS and saved[name] != settings.get(name):
+            raise UserError(f'the run in {path} was started with {name}={saved.get(name)}, not '
+                            f'{settings.get(name)}: leave {name} out, or start anew without '
+                            f'--resume')
+
+
+def set_aside(path):
+    """Rename the state of an unfinished run, so that a new run cannot overwrite it."""
+    path = Path(path)
+    if not path.exists():
+        return
+    try:
+        state = load_run(path)
+    except UserError:
+        what, how = 'a file that is not the state of a run', ''
+    else:
+        n_done, n_epochs = len(state['rows']), state['settings']['n_epochs']
+        if n_done in (0, n_epochs):
+            return
+        what, how = f'an unfinished run ({n_done} of {n_epochs} epochs)', (
+            '; to resume it: --resume --run_path {}')
+    number = 1
+    while (kept := path.with_name(f'{path.stem}.{number}{path.suffix}')).exists():
+        number += 1
+    path.rename(kept)
+    print(f'{path} held {what}: kept as {kept}{how.format(kept)}')
+
+
+def how_to_resume(path):
+    """The sentence that ends an interrupted training."""
+    if not Path(path).exists():
+        return 'stopped before the training began: nothing was written'
+    n_done = len(load_run(path)['rows'])
+    return (f'stopped: {n_done} whole epoch{"s" * (n_done != 1)} saved in {path}; to go on, give '
+            f'the same command again with --resume')
