@@ -8,20 +8,15 @@
 import torch
 import torch.nn.functional as F
 
+from dldemos.VAE.command_line import run
 from dldemos.VAE.images.grids import labelled_rows, pairs, save_picture
 from dldemos.VAE.images.saved import draw_and_save
-from dldemos.VAE.latent.attributes import draw_attributes
 from dldemos.VAE.latent.codes import decode_batches, first_images
 from dldemos.VAE.latent.elbo import calibrated_kl_weight
-from dldemos.VAE.latent.metrics import evaluate
-from dldemos.VAE.latent.page import explore
-from dldemos.VAE.latent.walks import interpolate, traverse
-from dldemos.VAE.session import Session
 from dldemos.VAE.support.errors import exit_status
-from dldemos.VAE.support.settings import as_line, current_settings, in_force, parse
+from dldemos.VAE.support.settings import current_settings, in_force
 from dldemos.VAE.training import processes
 from dldemos.VAE.training.run import Run, completed
-from dldemos.VAE.training.speed import keep_freed_memory
 from dldemos.VAE.training.steps import make_optimizer, make_schedule
 
 # Hyperparameters. Edit them here, or give them as options: --n_epochs 2
@@ -67,7 +62,7 @@ ckpt_path = 'dldemos/VAE/model.pth'  # weights: a file, or pretrained, sharp, ca
 recipe = 'default'                  # settings that belong together, in place of those above
 RECIPES = {
     'default': {},
-    'article': {'n_epochs': 10, 'kl_weight': kl_weight, 'lr': 0.005, 'batch_size': 16,
+    'article': {'n_epochs': 10, 'kl_weight': 0.00025, 'lr': 0.005, 'batch_size': 16,
                 'optimizer': 'adam', 'adam_betas': (0.9, 0.999), 'lr_schedule': 'constant',
                 'held_out': 0.0},
     'quick': {'n_epochs': 2, 'lr': 0.005, 'batch_size': 32, 'optimizer': 'muon',
@@ -172,39 +167,8 @@ def generate(device, model, n_samples=None, code=None, prior='normal'):
     return save_picture(draw_and_save(faces, len(code), save_images), f'{work_dir}/{name}.jpg')
 
 
-# What it can do, in the order of doing: function, settings looked at, arguments in a session
-ACTIONS = {
-    'train': (train, 'n_epochs kl_weight lr batch_size seed', lambda s: (
-        s.device, s.training_batches, s.model, s.held_out_batches, s.settings)),
-    'reconstruct': (reconstruct, 'seed', lambda s: (s.device, s.shown_batches, s.model)),
-    'generate': (generate, 'n_samples prior seed', lambda s: (
-        s.device, s.model, None, s.drawn_codes, s.drawn_from)),
-    'interpolate': (interpolate, 'seed', lambda s: (s.device, s.model, s.faces, s.draw, s.folder)),
-    'traverse': (traverse, 'seed', lambda s: (s.device, s.model, s.faces, s.draw, s.folder)),
-    'attributes': (draw_attributes, 'seed', lambda s: (
-        s.device, s.model, s.directions, s.faces, s.draw, s.settings.attribute, s.folder)),
-    'evaluate': (evaluate, 'kl_weight seed', lambda s: (s.device, s.model, s.evaluated_batches,
-        s.kl_weight, s.draw_codes, s.folder, s.read_out)),
-    'explore': (explore, 'seed', lambda s: (s.device, s.model, s.faces, s.about, s.folder)),
-}
-
-
 def main(argv=None):
-    actions, settings, given = parse(argv, __file__, globals(), ACTIONS, RECIPES)
-    settings = completed(settings, given, 'train' in actions)
-    keep_freed_memory()
-    device = processes.join_processes(processes.choose_device(settings.device))
-    print(f'{", ".join(actions)} on {device}: {as_line(actions, ACTIONS, settings, globals())}')
-    session = Session(actions, settings, given, device)
-    with in_force(globals(), settings):
-        for action in actions:
-            if action != 'train' and not processes.leave_processes():
-                return
-            function, _, arguments_in = ACTIONS[action]
-            arguments = arguments_in(session)
-            torch.manual_seed(settings.seed + processes.rank())
-            function(*arguments)
-    processes.leave_processes()
+    run(argv, globals())
 
 
 if __name__ == '__main__':

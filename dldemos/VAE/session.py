@@ -65,12 +65,22 @@ class Session:
     def __init__(self, actions, settings, given, device):
         self.settings, self.given, self.device = settings, given, device
         self.seed, self.folder = settings.seed, settings.work_dir
-        self.trains = 'train' in actions
+        self.trains, self.overruled = 'train' in actions, {}
         if 'generate' in actions and settings.save_images is not None:
             check_folder(settings.save_images)     # before hours of training
         self.weights = self.find_weights()
         self.record = {} if self.trains else read_record(self.weights)
-        self.model = self.open_model()
+        self.take_what_was_trained()
+
+    def take_what_was_trained(self):
+        """Let the manifest of the weights overrule the settings that were not asked for."""
+        trained = {**self.record.get('settings', {}), 'crop': self.trained_on.get('crop')}
+        for name in (*MODEL_SETTINGS, 'crop', 'kl_weight'):
+            value, written = trained.get(name), getattr(self.settings, name)
+            value = tuple(value) if isinstance(value, list) else value
+            if value not in (None, written) and name not in self.given:
+                self.overruled[name] = written
+                setattr(self.settings, name, value)
 
     def find_weights(self):
         """The file of the weights: that of ckpt_path, or the bundled ones in its place."""
@@ -89,17 +99,14 @@ class Session:
         return PRETRAINED
 
     def open_model(self):
-        """A model with the weights in use, or a new one to train."""
-        sizes = dict(model_sizes(vars(self.settings)))
-        for name, value in model_sizes(self.record.get('settings', {})):
-            if name not in self.given:             # as it was trained
-                sizes[name] = value
-            elif name == 'image_size' and sizes[name] != value and is_bundled(self.weights):
-                raise UserError(f'the bundled weights are of images of {value} x {value} pixels: '
-                                f'leave image_size out, or train weights of another size')
+        """Make `model`: one with the weights in use, or a new one to train."""
+        trained_size = self.record.get('settings', {}).get('image_size')
+        if is_bundled(self.weights) and self.settings.image_size != trained_size:
+            raise UserError(f'the bundled weights are of images of {trained_size} x {trained_size} '
+                            f'pixels: leave image_size out, or train weights of another size')
         torch.manual_seed(self.settings.seed)
         try:
-            model = VAE(**sizes)
+            model = VAE(**dict(model_sizes(vars(self.settings))))
         except ValueError as error:
             raise UserError(error) from error
         if not self.trains:
@@ -107,7 +114,7 @@ class Session:
             print(printable(self.about_weights()))
         elif self.settings.init is not None and not self.settings.resume:
             load_weights(weights_file(self.settings.init), model)
-        return model
+        self.model = model
 
     def about_weights(self):
         """A line on the weights in use: what they were trained on, and what else there is."""
@@ -165,8 +172,7 @@ class Session:
         if not self.trains and 'held_out' in self.given:
             print('held_out is ignored: the images that the weights do not know are held out')
         root = find_images(settings.data_root or (None if self.trains else self.own_root))
-        crop = settings.crop if self.trains or 'crop' in self.given else None
-        known, held_out = self.known_and_held_out(root, settings.n_images, crop)
+        known, held_out = self.known_and_held_out(root, settings.n_images, settings.crop)
         dataset = held_out.dataset
         print(f'images: {dataset.describe()}; held out: {len(held_out):,} of {len(dataset):,}')
         if is_bundled(self.weights) and str(dataset.root) == SAMPLE_FACES:
@@ -310,11 +316,6 @@ class Session:
     def trained_at(self):
         """The kl_weight of the weights' training; that of the settings where it is not known."""
         return self.record.get('settings', {}).get('kl_weight', self.settings.kl_weight)
-
-    @property
-    def kl_weight(self):
-        """That of the loss to evaluate: the one asked for, else that of the weights' training."""
-        return self.settings.kl_weight if 'kl_weight' in self.given else self.trained_at
 
     @property
     def evaluated_batches(self):

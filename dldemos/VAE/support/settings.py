@@ -1,175 +1,118 @@
-"""The settings at the top of main.py, read from its own lines: their help, options and checks.
+"""The settings at the top of main.py: read from its own lines, checked, given as options.
 
-A setting is an assignment there to a name in lower case. The comment beside it is its help, the
-type of its value that of its option. What else a value must be stands in CHECKS.
+A setting is a line `name = value   # what it is` there, whose value is a number, a word, a bool, a
+tuple of these or None. The comment is its help, the type of its value that of its option.
 """
 import argparse
-import ast
 import difflib
-import io
 import math
-import tokenize
+import re
 from contextlib import contextmanager
 from pathlib import Path
 
 from dldemos.VAE.support.errors import UserError
 from dldemos.VAE.support.files import printable
 
-
-def whole_number(least=-math.inf, most=math.inf):
-    """A check: text -> int from `least` to `most`."""
-    def check(text):
-        try:
-            value = int(text)
-        except ValueError:
-            value = None
-        if value is None or not least <= value <= most:
-            raise ValueError('must be a whole number' + limits(least, most))
-        return value
-    return check
-
-
-def number(least=-math.inf, most=math.inf, above=False):
-    """A check: text -> float from `least`, or from above it, to `most`."""
-    def check(text):
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not math.isfinite(value) or not least <= value <= most or (above and value == least):
-            raise ValueError('must be a number' + limits(least, most, above))
-        return value
-    return check
-
-
-def limits(least, most, above=False):
-    words = [f' {"above" if above else "of at least"} {least}'] if math.isfinite(least) else []
-    words += [f' {"at most" if words else "of at most"} {most}'] if math.isfinite(most) else []
-    return ' and'.join(words)
-
-
-def several(check, example, n=None):
-    """A check: '16,32,64' -> (16, 32, 64), each number (n of them) passing `check`."""
-    def check_all(text):
-        parts = text.strip('()[] ').rstrip(',').split(',')
-        try:
-            values = tuple(check(part) for part in parts)
-        except ValueError as error:
-            raise ValueError(str(error).replace('a whole number', 'whole numbers').replace(
-                'a number', 'numbers') + f', as in {as_text(example)}') from None
-        if n and len(values) != n:
-            raise ValueError(f'must be {n} numbers, as in {as_text(example)}')
-        return values
-    return check_all
-
-
-def one_of(*words, otherwise=None):
-    """A check: text -> one of these words; otherwise: what another check takes."""
-    def check(text):
-        if text in words:
-            return text
-        if otherwise is None:
-            raise ValueError(f'must be one of {", ".join(words)}')
-        try:
-            return otherwise(text)
-        except ValueError as error:
-            raise ValueError(f'{error}, or one of {", ".join(words)}') from None
-    return check
-
-
-def name(text):
-    """A check: any text but the empty one."""
-    if not text.strip():
-        raise ValueError('must not be empty')
-    return text
-
-
-def yes_or_no(text):
-    """A check: 'True' or 'False' -> bool."""
-    if text not in ('True', 'False'):
-        raise ValueError('must be True or False')
-    return text == 'True'
-
-
-# Settings with a narrower range than their type, a list of words, or None
-CHECKS = {
-    'n_epochs': whole_number(1),
-    'kl_weight': one_of('auto', otherwise=number(0)),
-    'lr': number(0, 1, above=True),
-    'batch_size': whole_number(1),
-    'optimizer': one_of('adam', 'muon'),
-    'adam_betas': several(number(0, math.nextafter(1, 0)), (0.9, 0.999), n=2),
-    'lr_schedule': one_of('linear', 'constant'),
-    'warm_up': number(0, 1),
-    'hiddens': several(whole_number(1, 2**16), (16, 32, 64)),
-    'latent_dim': whole_number(1, 2**16),
-    'image_size': whole_number(1, 2**12),
-    'crop': one_of('auto', 'face', otherwise=whole_number(1)),
-    'n_images': whole_number(1),
-    'held_out': number(0, 0.9),
-    'n_samples': whole_number(1, 10**7),
-    'prior': one_of('auto', 'normal', 'gaussian', 'flow'),
-    'temperature': number(0),
-    'seed': whole_number(0, 2**63 - 1),
-    **dict.fromkeys(('work_dir', 'device', 'ckpt_path', 'recipe'), name),
-    **dict.fromkeys(('mirror', 'resume', 'compile'), yes_or_no),
+ABOVE_0, BELOW_1 = math.nextafter(0, 1), math.nextafter(1, 0)
+LIMITS = {                     # type, least and greatest value; of others the type of their value
+    'n_epochs': (int, 1, math.inf), 'kl_weight': (float, 0, math.inf), 'lr': (float, ABOVE_0, 1),
+    'batch_size': (int, 1, math.inf), 'adam_betas': (float, 0, BELOW_1), 'warm_up': (float, 0, 1),
+    'hiddens': (int, 1, 2**16), 'latent_dim': (int, 1, 2**16), 'image_size': (int, 1, 2**12),
+    'crop': (int, 1, math.inf), 'n_images': (int, 1, math.inf), 'held_out': (float, 0, 0.9),
+    'n_samples': (int, 1, 10**7), 'temperature': (float, 0, math.inf), 'seed': (int, 0, 2**63 - 1),
+    'mirror': (bool, 0, 1), 'compile': (bool, 0, 1), 'resume': (bool, 0, 1),
 }
-MAY_BE_NONE = ('init', 'data_root', 'n_images', 'cache_dir', 'attribute', 'save_images',
-               'code', 'run_path')
+WORDS = {                      # that a setting may be, instead of a number or alone
+    'kl_weight': ('auto',), 'crop': ('auto', 'face'), 'optimizer': ('adam', 'muon'),
+    'lr_schedule': ('linear', 'constant'), 'prior': ('auto', 'normal', 'gaussian', 'flow'),
+}
+NEVER_NONE = {*LIMITS, *WORDS, 'work_dir', 'device', 'ckpt_path', 'recipe'} - {'n_images'}
+PLAIN = (bool, int, float, str, tuple, list, type(None))
 
 
-def check_of(option, default):
-    """The check of a setting: that in CHECKS, or that of its value's type."""
-    if option in CHECKS:
-        return CHECKS[option]
-    if isinstance(default, (tuple, list)):
-        return several(check_of(None, default[0]) if default else name, default)
-    return {bool: yes_or_no, int: whole_number(), float: number()}.get(type(default), name)
+def read_settings(path, values):
+    """{name: comment} of the settings of a Python file, whose names have these `values`."""
+    top = re.split(r'^(?:def|class|@)', Path(path).read_text(encoding='utf-8'), flags=re.M)[0]
+    lines = re.findall(r'^([a-z]\w*) *(?::[^=]*)?= *(.*)$', top, flags=re.M)
+    return {name: rest.rpartition(' # ')[2].strip() if ' # ' in rest else ''
+            for name, rest in lines if isinstance(values.get(name), PLAIN)}
 
 
-def checked(option, value, default):
-    """The value of a setting, from a recipe or the top of main.py, after its check."""
-    if value is None and (option in MAY_BE_NONE or option not in CHECKS and default is None):
-        return None
-    if value is None:
-        raise UserError(f'{option} must not be None')
+def checked(option, text, default):
+    """The value that a text means for a setting; `default` has the type of others than LIMITS.
+
+    Raises:
+        ValueError: says what it must be.
+    """
+    words = WORDS.get(option, ())
+    if text in words:
+        return text
+    several = isinstance(default, (tuple, list))
+    like = default[0] if several and default else default
+    kind, least, most = LIMITS.get(option, (type(like), -math.inf, math.inf))
+    if kind is bool:
+        if text not in ('True', 'False'):
+            raise ValueError('must be True or False')
+        return text == 'True'
+    if kind not in (int, float):
+        if words:
+            raise ValueError(f'must be one of {", ".join(words)}')
+        if not text.strip():
+            raise ValueError('must not be empty')
+        return tuple(text.split(',')) if several else text
+    parts = text.strip('()[] ').rstrip(',').split(',') if several else [text]
     try:
-        return check_of(option, default)(as_text(value))
-    except ValueError as error:
-        raise UserError(f'{option} {error}, not {as_text(value)!r}') from None
+        values = tuple(kind(part) for part in parts)
+    except ValueError:
+        values = ()
+    n_wanted = 2 if option == 'adam_betas' else len(values)
+    if not values or len(values) != n_wanted or not all(least <= v <= most for v in values) or (
+            math.inf in map(abs, values)):
+        raise ValueError(what_it_must_be(option, kind, several, least, most))
+    return values if several else values[0]
 
 
-def read_settings(path):
-    """{name: comment} of the settings of a Python file: its plain assignments in lower case."""
-    source = Path(path).read_text(encoding='utf-8')
-    comments = {token.start[0]: token.string.lstrip('# ')
-                for token in tokenize.generate_tokens(io.StringIO(source).readline)
-                if token.type == tokenize.COMMENT}
-    return {name: comments.get(node.end_lineno, comments.get(node.lineno, ''))
-            for name, node in assignments(source)}
-
-
-def assignments(source):
-    """(name, statement) of each assignment to names in lower case, outside functions."""
-    for node in ast.parse(source).body:
-        targets = getattr(node, 'targets', [getattr(node, 'target', None)])
-        if isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value is not None:
-            yield from ((target.id, node) for target in targets
-                        if isinstance(target, ast.Name) and target.id.islower())
+def what_it_must_be(option, kind, several, least, most):
+    """'must be a whole number of at least 1, or one of auto, face'"""
+    what = {int: 'whole number', float: 'number'}[kind]
+    if several:
+        what = '2 numbers' if option == 'adam_betas' else f'{what}s'
+    text = f'must be {what}' if several else f'must be a {what}'
+    if least == ABOVE_0:
+        text += ' above 0'
+    elif least > -math.inf:
+        text += f' of at least {least}'
+    if most < math.inf:
+        text += f'{" and" if least > -math.inf else " of"} at most {most}'
+    if several:
+        text += ', as in 16,32,64' if kind is int else ', as in 0.9,0.999'
+    words = WORDS.get(option)
+    return f'{text}, or one of {", ".join(words)}' if words else text
 
 
 def current_settings(path, values, changes=None):
-    """The settings of a file as they stand in `values`, with changes, as a namespace.
+    """The settings of a file as they stand in `values`, with changes, checked: a namespace.
 
     Raises:
         TypeError: a change of a name that is no setting.
+        UserError: a value of a wrong type or range.
     """
-    names = read_settings(path)
+    names = read_settings(path, values)
     for change in changes or {}:
         if change not in names:
             raise TypeError(f'there is no setting {change}{similar(change, names)}')
-    return argparse.Namespace(**{option: checked(option, (changes or {}).get(
-        option, values[option]), values[option]) for option in names})
+    settings = argparse.Namespace()
+    for option in names:
+        value = (changes or {}).get(option, values[option])
+        if value is None and option in NEVER_NONE:
+            raise UserError(f'{option} must not be None')
+        if value is not None:
+            try:
+                value = checked(option, as_text(value), values[option])
+            except ValueError as error:
+                raise UserError(f'{option} {error}, not {as_text(value)!r}') from None
+        setattr(settings, option, value)
+    return settings
 
 
 @contextmanager
@@ -199,11 +142,10 @@ class Parser(argparse.ArgumentParser):
         if isinstance(default, bool):
             self.add_argument(f'--{option}', action=argparse.BooleanOptionalAction, **how)
             return
-        check = check_of(option, default)
 
         def value(text):
             try:
-                return check(text)
+                return checked(option, text, default)
             except ValueError as error:
                 raise argparse.ArgumentTypeError(f'{error}, not {text!r}') from None
         self.add_argument(f'--{option}', type=value, metavar='VALUE', **how)
@@ -219,81 +161,13 @@ class Parser(argparse.ArgumentParser):
         return values
 
 
-def parse(argv, path, values, actions, recipes):
-    """Read the command line of main.py.
-
-    Args:
-        argv: list of str, or None for that of the process.
-        path: of main.py, whose lines say what the settings are; `values` has their defaults.
-        actions: {name: (function, ...)}, in the order in which they are run.
-        recipes: {name: {setting: value}}; options that are given take precedence.
-
-    Returns:
-        The actions to run, in their order; all settings, checked, as a namespace; and those
-        that the command line gave, itself or by a recipe, as a dict.
-
-    Raises:
-        UserError: an unknown action or option, a value of a wrong type or range, or a recipe
-            for a setting that there is not.
-    """
-    comments = read_settings(path)
-    for recipe, changes in recipes.items():
-        for option, value in changes.items():
-            if option not in comments or option == 'recipe':
-                raise UserError(f'the recipe {recipe} sets {option}, and there is no such setting'
-                                f'{similar(option, comments)}')
-            checked(option, value, values[option])
-
-    parser = Parser(
-        prog='python -m dldemos.VAE.main', allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        description='Train the VAE of the article, and look at what it draws.',
-        epilog='actions:\n' + '\n'.join(f'  {name:<14}{first_line(function)}'
-                                        for name, (function, *_) in actions.items())
-        + '\n\nrecipes:\n' + '\n'.join(
-            f'  {recipe:<14}' + (' '.join(f'{name}={as_text(value)}'
-                                          for name, value in changes.items())
-                                  or 'what stands at the top of main.py')
-            for recipe, changes in recipes.items()))
-    parser.add_argument('actions', nargs='*', metavar='ACTION',
-                        help=f'what to do; none: {", ".join(list(actions)[:3])}')
-    for option, text in comments.items():
-        parser.add_setting(option, values[option], text)
-    given = vars(parser.parse(argv))
-    chosen = given.pop('actions', None) or list(actions)[:3]
-    for action in chosen:
-        if action not in actions:
-            raise UserError(f'there is no action {action}{similar(action, actions)}; there are '
-                            f'{", ".join(actions)}')
-    recipe = given.get('recipe', values['recipe'])
-    if recipe not in recipes:
-        raise UserError(f'there is no recipe {recipe}{similar(recipe, recipes)}; there are '
-                        f'{", ".join(recipes)}')
-    settings = current_settings(path, values, {**recipes[recipe], **given})
-    if 'recipe' in given:
-        given = {**recipes[recipe], **given}
-    return [name for name in actions if name in chosen], settings, given
-
-
-def first_line(function):
-    """The first line of a function's docstring, as the help of its action."""
-    line = (function.__doc__ or '').partition('\n')[0].rstrip('.')     # none with python -OO
-    return line[:1].lower() + line[1:]
-
-
-def as_line(chosen, actions, settings, defaults):
-    """The settings that the chosen actions look at, and those that were changed, on a line.
-
-    actions: {name: (function, settings that it looks at, ...)}.
-    """
-    looked_at = ' '.join(actions[name][1] for name in chosen).split()
-    return printable(' '.join(
-        f'{option}={as_text(value)}' for option, value in vars(settings).items()
-        if option in looked_at or as_text(value) != as_text(defaults[option])))
-
-
 def as_text(value):
     return ','.join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
+
+
+def as_line(settings, names):
+    """Settings of these names on a line: 'n_epochs=10 seed=0'."""
+    return printable(' '.join(f'{name}={as_text(getattr(settings, name))}' for name in names))
 
 
 def similar(word, words):

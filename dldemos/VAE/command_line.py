@@ -1,0 +1,156 @@
+"""The command line of main.py: its actions, its recipes, and what overrules which setting.
+
+An option overrules what the weights were trained with, and that what stands at the top of main.py.
+"""
+import argparse
+
+import torch
+
+from dldemos.VAE.latent.attributes import draw_attributes
+from dldemos.VAE.latent.metrics import evaluate
+from dldemos.VAE.latent.page import explore
+from dldemos.VAE.latent.walks import interpolate, traverse
+from dldemos.VAE.session import Session
+from dldemos.VAE.support.errors import UserError
+from dldemos.VAE.support.settings import (
+    Parser,
+    as_line,
+    as_text,
+    current_settings,
+    in_force,
+    read_settings,
+    similar,
+)
+from dldemos.VAE.training import processes
+from dldemos.VAE.training.run import completed
+from dldemos.VAE.training.speed import keep_freed_memory
+
+ACTIONS = {                    # in the order of doing; the settings that their line shows
+    'train': 'n_epochs kl_weight lr batch_size seed',
+    'reconstruct': 'seed',
+    'generate': 'n_samples prior seed',
+    'interpolate': 'seed',
+    'traverse': 'seed',
+    'attributes': 'seed',
+    'evaluate': 'kl_weight seed',
+    'explore': 'seed',
+}
+DRAWN = {'interpolate': interpolate, 'traverse': traverse, 'attributes': draw_attributes,
+         'evaluate': evaluate, 'explore': explore}         # the others stand in main.py
+
+
+def run(argv, program):
+    """What `python -m dldemos.VAE.main` does; program: the names in main.py and their values."""
+    actions, settings, given = parse(argv, program)
+    settings = completed(settings, given, 'train' in actions)
+    keep_freed_memory()
+    device = processes.join_processes(processes.choose_device(settings.device))
+    session = Session(actions, settings, given, device)
+    print(f'{", ".join(actions)} on {device}: {shown(actions, session, program)}')
+    session.open_model()
+    with in_force(program, settings):
+        for action in actions:
+            if action != 'train' and not processes.leave_processes():
+                return
+            function, arguments = prepared(action, session, program)
+            torch.manual_seed(settings.seed + processes.rank())
+            function(*arguments)
+    processes.leave_processes()
+
+
+def prepared(action, s, program):
+    """The function of an action, and its arguments from a session."""
+    if action == 'train':
+        return program['train'], (s.device, s.training_batches, s.model, s.held_out_batches,
+                                  s.settings)
+    if action == 'reconstruct':
+        return program['reconstruct'], (s.device, s.shown_batches, s.model)
+    if action == 'generate':
+        return program['generate'], (s.device, s.model, None, s.drawn_codes, s.drawn_from)
+    if action == 'attributes':
+        return draw_attributes, (s.device, s.model, s.directions, s.faces, s.draw,
+                                 s.settings.attribute, s.folder)
+    if action == 'evaluate':
+        return evaluate, (s.device, s.model, s.evaluated_batches, s.settings.kl_weight,
+                          s.draw_codes, s.folder, s.read_out)
+    if action == 'explore':
+        return explore, (s.device, s.model, s.faces, s.about, s.folder)
+    return DRAWN[action], (s.device, s.model, s.faces, s.draw, s.folder)
+
+
+def shown(actions, session, program):
+    """The settings that the actions look at, and those that differ from main.py, on a line."""
+    looked_at = ' '.join(ACTIONS[name] for name in actions).split()
+    settings, words = session.settings, []
+    for name, value in vars(settings).items():
+        if name in session.overruled:
+            if name in looked_at or name != 'kl_weight':
+                words.append(f'{as_line(settings, [name])} (as trained; main.py has '
+                             f'{as_text(session.overruled[name])})')
+        elif name in looked_at or as_text(value) != as_text(program[name]):
+            words.append(as_line(settings, [name]))
+    return ' '.join(words)
+
+
+def parse(argv, program):
+    """Read the command line.
+
+    Args:
+        argv: list of str, or None for that of the process.
+        program: the names in main.py and their values.
+
+    Returns:
+        The actions to run, in their order; all settings, checked, as a namespace; and those
+        that the command line gave, itself or by a recipe, as a dict.
+
+    Raises:
+        UserError: an unknown action or option, a value of a wrong type or range, or a recipe
+            for a setting that there is not.
+    """
+    comments, recipes = read_settings(program['__file__'], program), program['RECIPES']
+    for recipe, changes in recipes.items():
+        for option in changes:
+            if option not in comments or option == 'recipe':
+                raise UserError(f'the recipe {recipe} sets {option}, and there is no such setting'
+                                f'{similar(option, comments)}')
+        current_settings(program['__file__'], program, changes)
+    parser = Parser(
+        prog='python -m dldemos.VAE.main', allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description='Train the VAE of the article, and look at what it draws.',
+        epilog=help_on_actions(program) + '\n\n' + help_on_recipes(recipes))
+    parser.add_argument('actions', nargs='*', metavar='ACTION',
+                        help=f'what to do; none: {", ".join(list(ACTIONS)[:3])}')
+    for option, text in comments.items():
+        parser.add_setting(option, program[option], text)
+    given = vars(parser.parse(argv))
+    chosen = given.pop('actions', None) or list(ACTIONS)[:3]
+    for action in chosen:
+        if action not in ACTIONS:
+            raise UserError(f'there is no action {action}{similar(action, ACTIONS)}; there are '
+                            f'{", ".join(ACTIONS)}')
+    recipe = given.get('recipe', program['recipe'])
+    if recipe not in recipes:
+        raise UserError(f'there is no recipe {recipe}{similar(recipe, recipes)}; there are '
+                        f'{", ".join(recipes)}')
+    settings = current_settings(program['__file__'], program, {**recipes[recipe], **given})
+    if 'recipe' in given:
+        given = {**recipes[recipe], **given}
+    return [name for name in ACTIONS if name in chosen], settings, given
+
+
+def help_on_actions(program):
+    lines = ['actions:']
+    for name in ACTIONS:
+        text = (DRAWN.get(name) or program[name]).__doc__ or ''     # none with python -OO
+        first_line = text.partition('\n')[0].rstrip('.')
+        lines.append(f'  {name:<14}{first_line[:1].lower()}{first_line[1:]}')
+    return '\n'.join(lines)
+
+
+def help_on_recipes(recipes):
+    lines = ['recipes:']
+    for name, changes in recipes.items():
+        text = ' '.join(f'{option}={as_text(value)}' for option, value in changes.items())
+        lines.append(f'  {name:<14}{text or "what stands at the top of main.py"}')
+    return '\n'.join(lines)
