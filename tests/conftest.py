@@ -51,6 +51,13 @@ def trained(images, here, capsys):
     return images
 
 
+def cached(root, crop=168, **options):
+    """The path of the cache of a source of images, and the names in it."""
+    from dldemos.VAE.load_celebA import CelebADataset
+    dataset = CelebADataset(root, crop=crop, **options)
+    return dataset.cache, dataset.names
+
+
 def small_vae(latent_dim=8):
     """The same small model each time, in training mode."""
     import torch

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import REPOSITORY, make_image
+from conftest import REPOSITORY, cached, make_image
 from PIL import Image, ImageOps
 from torchvision.transforms import functional
 
 from dldemos.VAE.images import cache
-from dldemos.VAE.images.cache import cached_images, map_pixels
+from dldemos.VAE.images.cache import map_pixels
 from dldemos.VAE.load_celebA import CelebADataset
 from dldemos.VAE.support import files
 from dldemos.VAE.support.errors import UserError, exit_status
@@ -25,7 +25,7 @@ from dldemos.VAE.support.errors import UserError, exit_status
 
 def load(root, **kwargs):
     """Names and pixels of a root, and whether an image was decoded for them."""
-    path, names = cached_images(root, **kwargs)
+    path, names = cached(root, **kwargs)
     return names, np.array(map_pixels(path, len(names), kwargs.get('img_shape', (64, 64))))
 
 
@@ -197,7 +197,7 @@ def test_a_changed_source_is_decoded_again(images, change):
     lambda b: b[:-1], lambda b: b[:100], lambda b: b'', lambda b: b[:50_000] + b[60_000:],
     lambda b: b + b'x', lambda b: b[:-8] + b'\xff' * 8])
 def test_a_damaged_cache_is_made_anew(images, decoded, damage):
-    path, _ = cached_images(images)
+    path, _ = cached(images)
     path.write_bytes(damage(path.read_bytes()))
     names, pixels = load(images)
     assert len(decoded) == 20
@@ -254,7 +254,8 @@ def slow(*arguments):
     time.sleep(float(sys.argv[2]))
     return decode(*arguments)
 cache.decode = slow
-cache.cached_images(sys.argv[1])
+from dldemos.VAE.load_celebA import CelebADataset
+CelebADataset(sys.argv[1], crop=168)
 '''
 
 
@@ -290,7 +291,7 @@ def test_two_builds_at_once(images, tmp_path):
 
 
 def test_the_cache_can_lie_elsewhere(images, tmp_path):
-    path, _ = cached_images(images, cache_dir=tmp_path / 'fast' / 'disk')
+    path, _ = cached(images, cache_dir=tmp_path / 'fast' / 'disk')
     assert Path(path).parent == tmp_path / 'fast' / 'disk'
     assert os.listdir(path.parent) == [path.name]
 
@@ -366,12 +367,12 @@ def read_only(tmp_path):
 def check_that_it_goes_to_data(root, here, capsys, decoded):
     """Decoded once into data/, with a line that says so; none the second time."""
     before = len(decoded)
-    path, names = cached_images(root)
+    path, names = cached(root)
     assert len(names) == 10
     assert path.parent == Path('data') and path.name.startswith(f'{root.name}.')
     assert os.listdir(here / 'data') == [path.name]
     assert '--cache_dir' in (said := capsys.readouterr().out) and str(path) in said
-    assert cached_images(root)[0] == path
+    assert cached(root)[0] == path
     assert len(decoded) == before + 10
     assert capsys.readouterr().out == ''
     return path
@@ -382,18 +383,18 @@ def test_on_a_read_only_file_system_the_cache_goes_to_data(images, here, read_on
     root = read_only(images)
     check_that_it_goes_to_data(root, here, capsys, decoded)
     assert os.listdir(root.parent) == [root.name]
-    path, _ = cached_images(root, cache_dir=here / 'mine')
+    path, _ = cached(root, cache_dir=here / 'mine')
     assert path.parent == here / 'mine'
     assert capsys.readouterr().out == ''
     with pytest.raises(UserError, match='Read-only file system.*--cache_dir'):
-        cached_images(root, cache_dir=root.parent / 'mine')
+        cached(root, cache_dir=root.parent / 'mine')
 
 
 def test_a_cache_that_was_made_before_is_used_in_a_read_only_place(images, here, monkeypatch,
                                                                    decoded):
-    path, _ = cached_images(images)
+    path, _ = cached(images)
     monkeypatch.setattr(cache.os, 'access', lambda *arguments: False)
-    assert cached_images(images)[0] == path
+    assert cached(images)[0] == path
     assert len(decoded) == 10
     assert not (here / 'data').exists()
 
@@ -407,7 +408,7 @@ def test_where_nothing_may_be_written_the_cache_goes_to_data(images, here, monke
     (here / 'other').mkdir()
     images.rename(here / 'other' / 'images')               # another source of the same name
     monkeypatch.setattr(cache.os, 'access', lambda path, mode: False)
-    other, _ = cached_images(here / 'other' / 'images')
+    other, _ = cached(here / 'other' / 'images')
     assert other.parent == Path('data') and other != one
 
 
@@ -426,10 +427,10 @@ def test_an_error_about_the_place_names_the_option(images, tmp_path):
     (tmp_path / 'file').write_text('a file')
     for place in (tmp_path / 'file', tmp_path / 'file' / 'deeper'):
         with pytest.raises(UserError, match='--cache_dir'):
-            cached_images(images, cache_dir=place)
+            cached(images, cache_dir=place)
 
 
 def test_a_long_name_has_a_cache_too(images):
     root = images.rename(images.parent / ('x' * 250))
-    path, names = cached_images(root)
+    path, names = cached(root)
     assert len(names) == 10 and path.parent == root.parent

@@ -5,11 +5,11 @@ import tarfile
 
 import numpy as np
 import pytest
-from conftest import REPOSITORY, make_image
+from conftest import REPOSITORY, cached, make_image
 from PIL import Image, ImageDraw
 
 from dldemos.VAE.images import cache, face
-from dldemos.VAE.images.cache import cached_images, map_pixels
+from dldemos.VAE.images.cache import map_pixels
 from dldemos.VAE.support.errors import UserError
 
 REAL = REPOSITORY.parent / 'shared/celeba/img_half.tar'
@@ -65,7 +65,7 @@ def test_a_picture_without_a_face_is_unreadable(cv2, tmp_path, monkeypatch, caps
     for i in range(2):
         make_image(i).save(tmp_path / 'mine' / f'{i}.png')
     with pytest.raises(UserError, match='0.png .no face is found in it'):
-        cached_images(tmp_path / 'mine', crop='face')
+        cached(tmp_path / 'mine', crop='face')
 
 
 @pytest.mark.parametrize('gone', ['cv2', 'detector'])
@@ -76,7 +76,7 @@ def test_opencv_is_asked_for_in_a_sentence(images, monkeypatch, gone):
         cv2 = pytest.importorskip('cv2')
         monkeypatch.setattr(cv2.data, 'haarcascades', 'nowhere')
     with pytest.raises(UserError, match='pip install "opencv-python-headless<5"') as error:
-        cached_images(images, crop='face')
+        cached(images, crop='face')
     assert '--crop auto' in str(error.value)
 
 
@@ -95,10 +95,10 @@ def test_a_photograph_gives_its_face_where_celeba_has_it(cv2, tmp_path, monkeypa
             photo = Image.new('RGB', (1000, 900), (90, 110, 130))
             photo.paste(image.resize((534, 654)), (200, 100))
             photo.rotate(8, Image.Resampling.BICUBIC).save(tmp_path / 'photos' / name)
-    target = pixels_of(*cached_images(tmp_path / 'faces', crop='auto'))
-    middle = pixels_of(*cached_images(tmp_path / 'photos', crop='auto'))
+    target = pixels_of(*cached(tmp_path / 'faces', crop='auto'))
+    middle = pixels_of(*cached(tmp_path / 'photos', crop='auto'))
     monkeypatch.setattr(cache, 'check_enough', lambda *arguments: None)   # some are not found
-    found = pixels_of(*cached_images(tmp_path / 'photos', crop='face'))
+    found = pixels_of(*cached(tmp_path / 'photos', crop='face'))
     assert len(found) >= 0.8 * len(target)
     errors = {name: np.abs(found[name] - target[name]).mean() for name in found}
     assert np.median(list(errors.values())) < 25

@@ -104,7 +104,7 @@ def test_exit_status(capsys):
 
 def test_a_source_that_may_not_be_read(images, monkeypatch, capsys):
     """Only others than root are kept from reading, so the refusal is made."""
-    from dldemos.VAE.images import cache, sources
+    from dldemos.VAE.images import sources
 
     def refuse(root):
         raise PermissionError(errno.EACCES, 'Permission denied', str(root))
@@ -114,7 +114,7 @@ def test_a_source_that_may_not_be_read(images, monkeypatch, capsys):
     archive = images.parent / 'a.zip'
     archive.write_bytes(b'PK')
     for root in (images, archive):
-        assert exit_status(lambda root=root: cache.cached_images(root)) == 2
+        assert exit_status(lambda root=root: cached(root)) == 2
         said = capsys.readouterr().err
         assert 'Permission denied' in said and str(root) in said
         assert 'make room' not in said and 'download' not in said

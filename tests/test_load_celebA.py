@@ -8,12 +8,12 @@ from PIL import Image
 from torch.utils.data import ConcatDataset, DataLoader, Subset, default_collate
 from torchvision import transforms
 
+from dldemos.VAE.images.which import last_of_folders
 from dldemos.VAE.load_celebA import (
     CelebADataset,
     batches,
     find_images,
     get_dataloader,
-    last_of_folders,
     split,
 )
 from dldemos.VAE.pretrained import sample_faces

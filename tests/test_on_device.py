@@ -6,7 +6,8 @@ import torch
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, Subset, TensorDataset
 
 from dldemos.VAE import main as program
-from dldemos.VAE.load_celebA import CelebADataset, batches, flip_half, get_dataloader
+from dldemos.VAE.images.shuffle import flip_half
+from dldemos.VAE.load_celebA import CelebADataset, batches, get_dataloader
 from dldemos.VAE.model import VAE
 from dldemos.VAE.training import on_device, speed, steps
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import make_image
+from conftest import cached, make_image
 from PIL import Image, ImageCms, PngImagePlugin
 
 from dldemos.VAE.images import cache, sources
-from dldemos.VAE.images.cache import cached_images, map_pixels
+from dldemos.VAE.images.cache import map_pixels
 from dldemos.VAE.images.sources import find_source, list_folder, open_images
 from dldemos.VAE.support.errors import UserError
 
@@ -21,7 +21,7 @@ NAMES = [f'{i:06}.jpg' for i in range(1, 11)]
 
 def load(root, crop=168, **kwargs):
     """Names and pixels of a root."""
-    path, names = cached_images(root, crop=crop, **kwargs)
+    path, names = cached(root, crop=crop, **kwargs)
     return names, np.array(map_pixels(path, len(names), kwargs.get('img_shape', (64, 64))))
 
 

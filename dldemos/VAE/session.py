@@ -9,20 +9,19 @@ import numpy as np
 import torch
 from torch.utils.data import Subset
 
-from dldemos.VAE.images.cache import CELEBA_IMAGE
 from dldemos.VAE.images.lists import NoList
 from dldemos.VAE.images.looks import are_known, looks_of, tolerance_of
 from dldemos.VAE.images.saved import check_folder
+from dldemos.VAE.images.which import SAMPLE_FACES, find_celeba
 from dldemos.VAE.latent.attributes import attribute_directions, read_attributes
 from dldemos.VAE.latent.codes import encode_all, read_codes
 from dldemos.VAE.latent.kept import DIRECTIONS, KINDS, PRIOR, kept_or_fitted, read_kept
 from dldemos.VAE.latent.priors import PRIORS, fit, sample_codes
 from dldemos.VAE.latent.read_out import ReadOut
 from dldemos.VAE.load_celebA import (
-    SAMPLE_FACES,
+    CELEBA_IMAGE,
     CelebADataset,
     batches,
-    find_celeba,
     find_images,
     split,
 )

@@ -31,8 +31,7 @@ from dldemos.VAE.support.errors import WHAT_TO_DO, UserError
 from dldemos.VAE.support.files import atomic_write, printable, remove_abandoned
 
 ORIENTED = ('exif', 'xmp', 'XML:com.adobe.xmp', 'Raw profile type exif')
-CELEBA_IMAGE, CELEBA_CROP = (178, 218), 168          # its size; the article's middle square
-FORMAT = 'pixels 3'          # a new number here rebuilds every cache
+FORMAT = 'pixels 4'          # a new number here rebuilds every cache
 IN_NAME_ORDER = ('folder', 'zip')    # sources of which the first images can be read alone
 CHUNK = 32                   # images that a thread decodes in one go
 CHUNK_BYTES = 8 * 2**20      # or fewer, if they hold so much memory while they wait
@@ -41,7 +40,7 @@ ELSEWHERE = 'data'           # folder of caches whose source lies where nothing 
 NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
-def cached_images(root, img_shape=(64, 64), crop=CELEBA_CROP, cache_dir=None, n_images=None):
+def cached_images(root, img_shape, crop, cache_dir, n_images, transform):
     """The decoded images of `root`, a folder, a zip, a tar, Parquet shards or a picture.
 
     The cache is rebuilt when a name, a size or a modification time of the source, the crop
@@ -55,6 +54,7 @@ def cached_images(root, img_shape=(64, 64), crop=CELEBA_CROP, cache_dir=None, n_
             cannot be written to, data/.
         n_images: how many are needed, the first by name; None: all. Of folders and zips no more
             are decoded, and the rest when it is asked for.
+        transform: that of load_celebA: RGB image, img_shape, crop -> uint8 (3, *img_shape).
 
     Returns:
         The path of the cache, and the names of its N images in order, relative to `root`.
@@ -66,7 +66,7 @@ def cached_images(root, img_shape=(64, 64), crop=CELEBA_CROP, cache_dir=None, n_
     if crop not in ('auto', 'face') and not (isinstance(crop, int) and crop > 0):
         raise UserError(f'crop must be auto, face or a number of pixels, not {crop!r}')
     source = find_source(root)
-    key = source_key(source, img_shape, crop)
+    key = source_key(source, img_shape, crop, transform)
     name = f'{img_shape[0]}x{img_shape[1]}.crop{crop}.cache'
     for path in places(root, name, cache_dir):
         about = read_about(path)
@@ -76,7 +76,8 @@ def cached_images(root, img_shape=(64, 64), crop=CELEBA_CROP, cache_dir=None, n_
         path = writable_place(root, name, cache_dir)
         remove_abandoned(path)
         try:
-            build(path, source, key, tuple(img_shape), crop, n_images)
+            build(path, source, key, img_shape, n_images,
+                  lambda file: decode(file, img_shape, crop, transform))
         except OSError as error:
             if error.errno not in WHAT_TO_DO:
                 raise
@@ -130,9 +131,11 @@ def map_pixels(path, n_images, img_shape):
     return np.memmap(path, np.uint8, mode='r', shape=(n_images, 3, *img_shape))
 
 
-def source_key(source, img_shape, crop):
+def source_key(source, img_shape, crop, transform):
     """A hash of all that the pixels depend on; of an archive, its own size and time will do."""
-    digest = hashlib.sha256(f'{FORMAT} {tuple(img_shape)} {crop}\n'.encode())
+    code = transform.__code__                  # so that a cache is made anew when it is edited
+    digest = hashlib.sha256(f'{FORMAT} {tuple(img_shape)} {crop} {code.co_consts} {code.co_names}\n'
+                            .encode() + code.co_code)
     for name, size, modified in source.files:
         digest.update(f'{name}\0{size}\0{modified}\n'.encode(errors='surrogateescape'))
     return digest.hexdigest()
@@ -175,11 +178,13 @@ def read_about(path):
         return None
 
 
-def build(path, source, key, img_shape, crop, n_images=None):
+def build(path, source, key, img_shape, n_images, decode):
     """Decode the images of a source into a new cache at `path`, on all cores.
 
-    n_images: how many are needed at least, where the source has its images in name order; those
-    that the cache has already are copied.
+    Args:
+        n_images: how many are needed at least, where the source has its images in name order; those
+            that the cache has already are copied.
+        decode: a function of an image file, see `decode`.
     """
     entries, notes = open_images(source)
     names, looks, unreadable, sizes, n_seen = [], [], [], set(), 0
@@ -199,7 +204,7 @@ def build(path, source, key, img_shape, crop, n_images=None):
         while n_seen != n_before and (limit is None or len(names) < limit):
             n_before = n_seen
             wanted = islice(entries, limit and limit - len(names))
-            for decoded, reasons in decode_chunks(pool, wanted, img_shape, crop):
+            for decoded, reasons in decode_chunks(pool, wanted, decode):
                 for name, _, its_look, size in decoded:
                     names.append(name)
                     looks.append(its_look)
@@ -222,7 +227,7 @@ def build(path, source, key, img_shape, crop, n_images=None):
         file.write(tail + len(tail).to_bytes(8, 'little'))
 
 
-def decode_chunks(pool, entries, img_shape, crop):
+def decode_chunks(pool, entries, decode):
     """Decode the entries of open_images in a pool, some at a time, in their order.
 
     Yields:
@@ -236,7 +241,7 @@ def decode_chunks(pool, entries, img_shape, crop):
         decoded, reasons = [], []
         for name, read in chunk:
             try:
-                decoded.append((name, *decode(read(), img_shape, crop)))
+                decoded.append((name, *decode(read())))
             except UserError:
                 raise
             except Exception as error:       # a damaged image can fail in any way
@@ -300,15 +305,10 @@ def sort_rows(file, order, n_bytes):
     rows.flush()
 
 
-def decode(file, img_shape, crop):
-    """An image file, upright and in RGB, its middle square resized.
+def decode(file, img_shape, crop, transform):
+    """An image file, upright and in RGB, transformed.
 
-    The same pixels as torchvision's CenterCrop and Resize, without their overhead, which
-    would keep threads from working side by side. Of several frames it is the first;
-    transparent pixels lie on white.
-
-    Args:
-        crop: as in cached_images.
+    Of several frames it is the first; transparent pixels lie on white.
 
     Returns:
         The bytes of its pixels (3, height, width), its look, and its (width, height).
@@ -319,11 +319,7 @@ def decode(file, img_shape, crop):
             image = ImageOps.exif_transpose(image)
         image = to_rgb(image)
         size, its_look = image.size, look(image)
-        if crop == 'face':
-            from dldemos.VAE.images.face import celeba_like
-            image = celeba_like(image)
-        image = middle_square(image, crop).resize(img_shape[::-1], Image.Resampling.BILINEAR)
-        return np.asarray(image).transpose(2, 0, 1).tobytes(), its_look, size
+        return transform(image, img_shape, crop).tobytes(), its_look, size
 
 
 def look(image):
@@ -332,15 +328,6 @@ def look(image):
     small = image.reduce(factor).convert('L')
     return small.resize((SIDE, SIDE), Image.Resampling.HAMMING,
                         (0, 0, image.width / factor, image.height / factor)).tobytes()
-
-
-def middle_square(image, crop):
-    """The middle square of an image."""
-    if isinstance(crop, str):               # auto, or a face that lies as CelebA's
-        crop = CELEBA_CROP if image.size == CELEBA_IMAGE else min(image.size)
-    side = min(*image.size, crop)
-    left, top = round((image.width - side) / 2), round((image.height - side) / 2)
-    return image.crop((left, top, left + side, top + side))
 
 
 def eight_bits(image):

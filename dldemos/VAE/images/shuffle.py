@@ -1,4 +1,4 @@
-"""The order in which images are trained on, the same for a seed in one process or in several."""
+"""The order in which images are trained on, for a seed, in one process or in several; flips."""
 import torch
 
 from dldemos.VAE.support.errors import UserError
@@ -53,3 +53,15 @@ def in_batches(indices, batch_size):
         last = len(parts) - 2
         parts[last:] = [indices[last * batch_size:]]
     return parts
+
+
+def flip_half(images):
+    """Flip each image (N, 3, H, W) horizontally in one of two cases: other faces, for free."""
+    chosen = chosen_half(len(images))
+    images[chosen] = images[chosen].flip(-1)
+    return images
+
+
+def chosen_half(n_images):
+    """Which of n_images are flipped, each in one of two cases: bool (n_images,), on the CPU."""
+    return torch.rand(n_images) < 0.5

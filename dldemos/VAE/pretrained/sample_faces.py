@@ -16,8 +16,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from dldemos.VAE.images.grids import to_bytes
+from dldemos.VAE.images.which import SAMPLE_FACES
 from dldemos.VAE.latent.codes import decode_batches
-from dldemos.VAE.load_celebA import SAMPLE_FACES
 from dldemos.VAE.pretrained import directions, random_codes, vae
 from dldemos.VAE.support.errors import exit_status
 from dldemos.VAE.support.files import printable, remove_abandoned, temporary_prefix

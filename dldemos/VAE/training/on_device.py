@@ -2,8 +2,8 @@
 import torch
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Subset, default_convert
 
-from dldemos.VAE.images.shuffle import ShuffledBatches
-from dldemos.VAE.load_celebA import CelebADataset, chosen_half, flip_half
+from dldemos.VAE.images.shuffle import ShuffledBatches, chosen_half, flip_half
+from dldemos.VAE.load_celebA import CelebADataset
 from dldemos.VAE.training.steps import moved
 
 SHARE = 0.5                        # of the free memory, at most; the rest is for the steps
