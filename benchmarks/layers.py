@@ -51,7 +51,7 @@ def steps(batch_size, optimizer):
     while True:
         marks.clear()
         mark('between layers', 'forward')
-        loss = program.compute_loss(model, images)[0]
+        loss = program.loss_fn(images, *model(images))
         optimizer.zero_grad()
         mark('the loss', 'backward')
         loss.backward()

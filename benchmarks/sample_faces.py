@@ -16,7 +16,7 @@ from torch.utils.data import Subset
 
 from dldemos.VAE.images.looks import are_known
 from dldemos.VAE.load_celebA import CelebADataset, batches
-from dldemos.VAE.main import compute_loss
+from dldemos.VAE.main import loss_fn
 from dldemos.VAE.model import VAE
 from dldemos.VAE.pretrained.sample_faces import DRAWN_BY, draw_sample_faces
 from dldemos.VAE.training.checkpoint import (
@@ -45,7 +45,7 @@ def main():
             weights = f'{folder}/model.pth'
             run(str(faces), ['train'], f'{args.options} --ckpt_path {weights}', seed)
             load_weights(weights, model)
-            found.append(average_terms(compute_loss, torch.device('cpu'), held_out, model))
+            found.append(average_terms(loss_fn, torch.device('cpu'), held_out, model))
             print(f'seed {seed}, {len(held_out.dataset):,} photographs: loss {found[-1][0]:.5f}, '
                   f'MSE {found[-1][1]:.5f}, KL {found[-1][2]:.1f}', flush=True)
     print('loss:', spread([terms[0] for terms in found], 5))

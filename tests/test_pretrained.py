@@ -13,9 +13,9 @@ from PIL import Image
 
 from dldemos.VAE import main as program
 from dldemos.VAE import session
+from dldemos.VAE.command_line import parse
 from dldemos.VAE.model import VAE
 from dldemos.VAE.support.errors import UserError, exit_status
-from dldemos.VAE.support.settings import parse
 from dldemos.VAE.training import checkpoint
 from dldemos.VAE.training.checkpoint import (
     BUNDLED,
@@ -79,7 +79,7 @@ def test_what_is_said_of_them_adds_up(name):
     assert metrics['loss'] == pytest.approx(
         metrics['mse_sampled'] + metrics['kl_weight'] * metrics['kl'])
     words = ABOUT[name]['command'].removeprefix('python -m dldemos.VAE.main').split()
-    _, asked, _ = parse(words, program.__file__, vars(program), program.ACTIONS, program.RECIPES)
+    _, asked, _ = parse(words, vars(program))
     for setting, saved in settings.items():
         if hasattr(asked, setting):
             value = getattr(asked, setting)

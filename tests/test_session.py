@@ -12,8 +12,8 @@ from conftest import REPOSITORY, SMALL, interrupt, make_image, run_module
 from PIL import Image
 from torch.utils.data import DataLoader, TensorDataset
 
+from dldemos.VAE import command_line, session
 from dldemos.VAE import main as program
-from dldemos.VAE import session
 from dldemos.VAE.images import grids
 from dldemos.VAE.images.grids import grid
 from dldemos.VAE.latent.walks import interpolate, traverse
@@ -38,7 +38,7 @@ def looked_at(monkeypatch):
         """Take the place of evaluate."""
         counts.append(len(dataloader.dataset))
 
-    monkeypatch.setitem(program.ACTIONS, 'evaluate', (evaluate, *program.ACTIONS['evaluate'][1:]))
+    monkeypatch.setattr(command_line, 'evaluate', evaluate)
     return counts
 
 
@@ -375,6 +375,7 @@ def test_codes_are_judged_by_others_than_those_fitted_to(here, monkeypatch, held
                   *SMALL, '--latent_dim', '128'])
     settings = program.current_settings(program.__file__, vars(program))
     found = session.Session(['evaluate'], settings, {}, torch.device('cpu'))
+    found.open_model()
     fitted = []
     monkeypatch.setattr(session, 'encode_all', lambda model, device, dataloader: (
         fitted.extend(dataloader.dataset.indices) or torch.randn(len(fitted), 128), None))

@@ -2,20 +2,21 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import run_module
 
+from dldemos.VAE import command_line
 from dldemos.VAE import main as program
-from dldemos.VAE.support import settings as module
+from dldemos.VAE.command_line import ACTIONS
 from dldemos.VAE.support.errors import UserError
 from dldemos.VAE.support.settings import current_settings, read_settings
 
-ACTIONS = program.ACTIONS
 DEFAULTS = vars(program)
-NAMES = read_settings(program.__file__)
+NAMES = read_settings(program.__file__, DEFAULTS)
 
 
 def parse(argv, defaults=DEFAULTS, recipes=program.RECIPES):
-    return module.parse(argv, program.__file__, defaults, ACTIONS, recipes)
+    return command_line.parse(argv, {**defaults, 'RECIPES': recipes})
 
 
 def test_the_articles_hyperparameters_stand_at_the_top():
@@ -150,10 +151,23 @@ def test_a_line_at_the_top_is_an_option_with_its_help_type_and_default(here):
     assert 'my_setting=0.5 my_sizes=3,4 my_name=x' in output
 
 
-def test_the_line_of_an_action_has_what_it_looks_at_and_what_was_changed():
-    _, settings, _ = parse(['generate', '--latent_dim', '64'])
-    assert module.as_line(['generate'], ACTIONS, settings, DEFAULTS) == (
-        'latent_dim=64 n_samples=64 prior=auto seed=0')
+def test_the_line_of_an_action_has_what_it_looks_at_and_what_was_changed(trained, here, capsys):
+    """And what the weights' training overruled, which an option overrules in turn."""
+    program.main(['generate', '--device', 'cpu', '--n_samples', '3'])
+    assert capsys.readouterr().out.startswith(
+        'generate on cpu: hiddens=4,8,8,8,8 (as trained; main.py has 16,32,64,128,256) latent_dim=8 '
+        '(as trained; main.py has 128) n_samples=3 prior=auto seed=0 device=cpu\n')
+    program.main(['evaluate', '--data_root', str(trained), '--ckpt_path', 'sharp'])
+    assert 'kl_weight=3e-05 (as trained; main.py has 0.00025)' in capsys.readouterr().out
+    program.main(['evaluate', '--data_root', str(trained), '--ckpt_path', 'sharp',
+                  '--kl_weight', '0.5'])
+    assert 'evaluate on cpu: kl_weight=0.5 data_root' in capsys.readouterr().out
+
+
+def test_an_object_at_the_top_is_no_setting(monkeypatch):
+    """A reader's `criterion = torch.nn.L1Loss()` stays what it is."""
+    monkeypatch.setattr(program, 'seed', torch.nn.L1Loss())
+    assert 'seed' not in read_settings(program.__file__, vars(program))
 
 
 def test_settings_are_read_when_they_are_asked_for(monkeypatch):
@@ -161,14 +175,6 @@ def test_settings_are_read_when_they_are_asked_for(monkeypatch):
     assert current_settings(program.__file__, vars(program), {'lr': 0.1}).n_epochs == 3
     with pytest.raises(TypeError, match='no setting n_epoch .did you mean n_epochs'):
         current_settings(program.__file__, vars(program), {'n_epoch': 2})
-
-
-def test_the_value_of_a_setting_is_read_without_an_import(tmp_path):
-    file = tmp_path / 'main.py'
-    file.write_text('import nothing_that_is_there\nlr = 0.5   # what\nbeta = 1 / 4\n')
-    assert module.read_value(file, 'lr') == 0.5
-    with pytest.raises(UserError, match='beta is no plain value at the top of main.py'):
-        module.read_value(file, 'beta')
 
 
 @pytest.mark.parametrize('option', ['n_epochs', 'lr', 'optimizer', 'hiddens', 'held_out', 'seed',

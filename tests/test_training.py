@@ -22,7 +22,7 @@ from dldemos.VAE.load_celebA import CelebADataset, ShuffledBatches, batches, get
 from dldemos.VAE.model import VAE
 from dldemos.VAE.support.errors import UserError
 from dldemos.VAE.support.settings import read_settings
-from dldemos.VAE.training import checkpoint, log, processes, speed, steps
+from dldemos.VAE.training import checkpoint, log, processes, run, speed, steps
 
 RUN_PATH = 'work_dirs/run.pth'
 N_LONG = 40              # epochs of a run that is stopped
@@ -57,17 +57,17 @@ def test_fifty_steps_are_those_of_a_plainly_written_loop(images, here, monkeypat
     """Constant learning rate, no compiler: loss for loss the article's program."""
     model, plain = small_vae(), small_vae()
     losses = []
-    compute_loss = program.compute_loss
+    loss_fn = program.loss_fn
 
     def watched(*arguments, **settings):
-        terms = compute_loss(*arguments, **settings)
+        terms = loss_fn(*arguments, **settings)
         losses.append(terms[0].item())
         return terms
 
-    monkeypatch.setattr(program, 'compute_loss', watched)
+    monkeypatch.setattr(program, 'loss_fn', watched)
     torch.manual_seed(1)
     program.train('cpu', get_dataloader(images, batch_size=2), model, n_epochs=10,
-                  lr_schedule='constant', compile='off')
+                  lr_schedule='constant')
 
     torch.manual_seed(1)
     optimizer = torch.optim.Adam(plain.parameters(), 0.005)
@@ -87,7 +87,7 @@ def test_a_resumed_run_ends_with_the_same_weights(images, here, monkeypatch, opt
 
     run()
     uninterrupted = weights()
-    rows = checkpoint.load_run(RUN_PATH)['rows']
+    rows = run.load_run(RUN_PATH)['rows']
     show = log.show_epoch
 
     def stop_after_two(rows, *arguments):
@@ -105,7 +105,7 @@ def test_a_resumed_run_ends_with_the_same_weights(images, here, monkeypatch, opt
     program.train('cpu', get_dataloader(images, batch_size=4), small_vae(), n_epochs=4,
                   resume=True, optimizer=optimizer)
     assert same(weights(), uninterrupted)
-    again = checkpoint.load_run(RUN_PATH)['rows']
+    again = run.load_run(RUN_PATH)['rows']
     assert [row['loss'] for row in again] == [row['loss'] for row in rows]
 
 
@@ -159,7 +159,7 @@ def test_a_stopped_process_can_go_on(images, here, stop, never_stopped):
     wait_for(here / 'work_dirs/samples/epoch_0002.jpg')
     process.send_signal(stop)
     output, errors = process.communicate(timeout=60)
-    n_done = len(checkpoint.load_run(RUN_PATH)['rows'])
+    n_done = len(run.load_run(RUN_PATH)['rows'])
     assert 1 < n_done < N_LONG
     assert all(torch.isfinite(value).all() for value in weights().values())
     if stop == signal.SIGINT:
@@ -248,15 +248,15 @@ def test_resume_takes_the_runs_own_settings(images, here, monkeypatch, capsys):
     os.remove(program.ckpt_path)
     program.main(['--resume', 'train', '--run_path', f'work_dirs/{kept.name}'])
     assert same(weights(), uninterrupted)
-    assert len(checkpoint.load_run(kept)['rows']) == 4
+    assert len(run.load_run(kept)['rows']) == 4
 
 
 def test_settings_that_cannot_change_the_weights_may_differ(images, here):
     options = ['train', '--data_root', str(images), '--n_epochs', '1', *SMALL]
     program.main(options)
     program.main([*options, '--resume', '--ckpt_path', 'other.pth', '--prior', 'flow',
-                  '--n_samples', '3', '--compile', 'off'])
-    assert {name for name in read_settings(program.__file__)} > set(checkpoint.FREE_SETTINGS)
+                  '--n_samples', '3', '--no-compile'])
+    assert {name for name in read_settings(program.__file__, vars(program))} > set(checkpoint.FREE_SETTINGS)
 
 
 def test_a_full_disk_leaves_the_last_state(images, here, monkeypatch):
@@ -303,7 +303,7 @@ def test_a_disk_that_is_really_full_leaves_the_last_state(images, small_disk):
     assert 'No space left on device' in done.stderr
     assert 'Traceback' not in done.stderr
     assert same(weights(small_disk / program.ckpt_path), before)
-    checkpoint.load_run(small_disk / RUN_PATH)            # whole, or it would raise
+    run.load_run(small_disk / RUN_PATH)            # whole, or it would raise
     assert not [path for path in small_disk.rglob('.*.tmp')]
     filler.unlink()
     done = run_module('dldemos.VAE.main', *options, '--seed', 1, cwd=small_disk)
@@ -340,21 +340,16 @@ def test_curves_are_drawn_or_a_line_says_how(here, capsys, monkeypatch):
     assert Image.open('work_dirs/curves.jpg').width > 800
 
 
-def test_a_compiler_that_fails_is_reported_and_done_without(images, here, capsys, monkeypatch):
-    def failing(function):
+def test_a_compiler_that_fails_is_told_in_a_sentence(images, here, monkeypatch):
+    def failing(model):
         def call(*arguments):
-            raise RuntimeError('no C++ compiler found\nand a long trace')
+            raise torch._dynamo.exc.BackendCompilerFailed('inductor', OSError('no C++'), None)
+        call.train = lambda: None
         return call
 
     monkeypatch.setattr(torch, 'compile', failing)
-    torch.manual_seed(1)
-    program.train('cpu', get_dataloader(images), small_vae(), n_epochs=2, compile='on')
-    assert 'no compiler here, training goes on without (no C++ compiler found)' in (
-        capsys.readouterr().out)
-    fallen_back = weights()
-    torch.manual_seed(1)
-    program.train('cpu', get_dataloader(images), small_vae(), n_epochs=2, compile='off')
-    assert same(weights(), fallen_back)
+    with pytest.raises(UserError, match='torch.compile fails here .*: leave --compile out'):
+        program.train('cpu', get_dataloader(images), small_vae(), n_epochs=2, compile=True)
 
 
 CPU = torch.device('cpu')
@@ -363,7 +358,7 @@ CPU = torch.device('cpu')
 def gradients(model, images):
     torch.manual_seed(2)
     model.train()
-    loss = program.compute_loss(model, images, 0.1)[0]
+    loss = program.loss_fn(images, *model(images), 0.1)
     loss.backward()
     found = {name: value.grad for name, value in model.named_parameters()}
     model.zero_grad()
@@ -447,28 +442,6 @@ def test_only_convolutions_that_stay_the_same_are_turned(how):
         torch.testing.assert_close(model(images), expected)
 
 
-def test_trying_the_compiler_changes_nothing(images, monkeypatch):
-    monkeypatch.setattr(torch, 'compile', lambda function: function)
-    model = small_vae()
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    state = torch.get_rng_state()
-    speed.compile_loss(partial(program.compute_loss, kl_weight=0.1), model, get_dataloader(images),
-                       torch.device('cpu'), 1, 'on')
-    assert same(model.state_dict(), before)
-    assert torch.equal(torch.get_rng_state(), state)
-    assert all(parameter.grad is None for parameter in model.parameters())
-
-
-@pytest.mark.parametrize('how, n_epochs, expected', [
-    ('off', 10**6, False), ('auto', 1, False), ('auto', 10**6, True), ('on', 1, True)])
-def test_when_a_compiler_is_used(images, monkeypatch, how, n_epochs, expected):
-    used = []
-    monkeypatch.setattr(torch, 'compile', lambda function: used.append(1) or function)
-    speed.compile_loss(partial(program.compute_loss, kl_weight=0.1), small_vae(),
-                       get_dataloader(images), torch.device('cpu'), n_epochs, how)
-    assert bool(used) == expected
-
-
 @pytest.mark.parametrize('n_images, batch_size, n_processes', [
     (100, 16, 2), (33, 16, 2), (65, 16, 2), (10, 16, 3), (7, 2, 3), (64, 16, 4), (5, 4, 1)])
 def test_processes_share_each_epoch(n_images, batch_size, n_processes):
@@ -519,14 +492,14 @@ TWO = '''
 import sys
 import torch
 from dldemos.VAE import main
-from dldemos.VAE.training import processes
+from dldemos.VAE.training import processes, run
 saved = []
-save = main.checkpoint.save_weights
+save = run.save_weights
 def counted(*arguments):
     saved.append(1)
     save(*arguments)
-main.checkpoint.save_weights = counted
-leave = main.processes.leave_processes
+run.save_weights = counted
+leave = processes.leave_processes
 def check():
     for value in model_of_this_process.parameters():
         all_of_them = processes.all_gather(value.detach())
@@ -534,13 +507,13 @@ def check():
     print('equal weights', flush=True)
     assert processes.all_gather(len(saved)) == [3, 0], saved
     return leave()
-main.processes.leave_processes = check
-share = main.processes.share
+processes.leave_processes = check
+share = processes.share
 def remember(model, device):
     global model_of_this_process
     model_of_this_process = model
     return share(model, device)
-main.processes.share = remember
+processes.share = remember
 processes.end_process(main.exit_status(lambda: main.main(sys.argv[1:])))
 '''
 
@@ -558,7 +531,7 @@ def test_two_processes_train_one_model(images, here):
     assert sorted(os.listdir('work_dirs')) == [
         '.run.lock', *(['curves.jpg'] if (here / 'work_dirs/curves.jpg').exists() else []),
         'log.csv', 'run.pth', 'samples', 'samples.gif', 'settings.json']
-    assert len(checkpoint.load_run(RUN_PATH)['random_states']) == 2
+    assert len(run.load_run(RUN_PATH)['random_states']) == 2
     done = run_module('dldemos.VAE.main', 'train', '--data_root', images, '--n_epochs', 3,
                       *SMALL, '--resume', cwd=here)
     assert done.returncode == 2

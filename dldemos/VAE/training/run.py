@@ -99,6 +99,10 @@ class Run:
         self.stack.close()
         if kind is KeyboardInterrupt:
             print(printable(how_to_resume(self.path)))
+        if self.settings.compile and 'torch._' in getattr(kind, '__module__', ''):
+            reason = str(error).strip().partition('\n')[0]
+            raise UserError(f'torch.compile fails here ({reason[:120]}): leave --compile '
+                            f'out') from error
 
     def epochs(self):
         """Yield the number of each epoch that is left; afterwards show what the run gave."""
