@@ -10,7 +10,6 @@
    and the share of the floor that this machine's matrix product sets.
 """
 import argparse
-import itertools
 import os
 import platform
 import statistics
@@ -28,8 +27,8 @@ from dldemos.VAE import main as program
 from dldemos.VAE.load_celebA import CelebADataset, batches, split
 from dldemos.VAE.model import VAE
 from dldemos.VAE.training.muon import Muon
-from dldemos.VAE.training.speed import compile_loss, faster_layers, keep_freed_memory
-from dldemos.VAE.training.steps import average_terms
+from dldemos.VAE.training.speed import faster_layers, keep_freed_memory
+from dldemos.VAE.training.steps import average_terms, to_device
 
 FLOPS_PER_IMAGE = 85.5e6         # forward and backward, multiplications and additions
 
@@ -57,27 +56,20 @@ def baseline_speed(root, n_images, batch_size):
     return float(done.stdout)
 
 
-def own_epochs(root, n_images, batch_size, optimizer, compile):
-    """(seconds of compiling, a generator of images/s of one epoch after the other)"""
-    torch.compiler.reset()                                 # or it would compile for any size
+def own_epochs(root, n_images, batch_size, optimizer):
+    """A generator of images/s of one epoch after the other."""
     torch.manual_seed(0)
-    device = torch.device('cpu')
     model = VAE().to(memory_format=torch.channels_last)
     optimizer = (Muon(model, 0.005, (0.9, 0.99)) if optimizer == 'muon' else
                  torch.optim.Adam(model.parameters(), 0.005, fused=True))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
     dataloader = batches(CelebADataset(root, n_images=n_images), batch_size)
-    def epochs():
-        with faster_layers(model, device):
+    with faster_layers(model, torch.device('cpu')):
+        while True:
             start = time.perf_counter()
-            step_loss = compile_loss(program.compute_loss, model, dataloader, device, 1, compile)
-            yield time.perf_counter() - start
-            for epoch in itertools.count(1):
-                yield program.train_epoch(device, dataloader, model, step_loss, optimizer, schedule,
-                                          program.kl_weight, epoch)['images_per_second']
-
-    speeds = epochs()
-    return next(speeds), speeds
+            on_cpu = (to_device(images, 'cpu') for images in dataloader)
+            program.train_epoch(model, on_cpu, optimizer, schedule)
+            yield n_images / (time.perf_counter() - start)
 
 
 def speeds(root, recipes, repeats, n_images=3200):
@@ -86,23 +78,18 @@ def speeds(root, recipes, repeats, n_images=3200):
     for recipe in recipes:
         batch_size = recipe.get('batch_size', program.batch_size)
         optimizer = recipe.get('optimizer', program.optimizer)
-        own, compiling = {}, {}
-        for compile in ('off', 'on'):
-            compiling[compile], own[compile] = own_epochs(root, n_images, batch_size,
-                                                             optimizer, compile)
-            next(own[compile])                             # warm-up
+        own = own_epochs(root, n_images, batch_size, optimizer)
+        next(own)                                              # warm-up
         found = [{'floor': floor(), 'baseline': baseline_speed(root, n_images, batch_size),
-                  **{compile: next(epochs) for compile, epochs in own.items()}}
-                 for _ in range(repeats)]
+                  'this program': next(own)} for _ in range(repeats)]
         limit = statistics.median(row['floor'] for row in found)
         print(f'batch {batch_size}, {optimizer}: floor set by a 2048 x 2048 matrix product: '
               f'{show([row["floor"] for row in found])} images/s')
-        for name, label in (('baseline', 'baseline'), ('off', 'this one, compile off'),
-                            ('on', f'this one, compile on ({compiling["on"]:.0f} s apart)')):
+        for name in ('baseline', 'this program'):
             values = [row[name] for row in found]
             ratios = [row[name] / row['baseline'] for row in found]
             middle = statistics.median(values)
-            print(f'batch {batch_size}: {label}: {show(values)} images/s, '
+            print(f'batch {batch_size}: {name}: {show(values)} images/s, '
                   f'{statistics.median(ratios):.2f}x ({min(ratios):.2f} - {max(ratios):.2f}), '
                   f'{middle / limit:.0%} of the floor', flush=True)
 
@@ -120,7 +107,7 @@ def baseline_quality(root, seed, n_epochs=10):
         dataloader = baseline_loader(root, len(training))
         list(baseline_epoch(model, optimizer, dataloader, program.kl_weight))
         seconds += time.perf_counter() - start
-        terms = average_terms(program.compute_loss, torch.device('cpu'), held_out, model)
+        terms = average_terms(program.loss_fn, torch.device('cpu'), held_out, model)
         results.append((seconds, terms[0]))
     return results
 

@@ -4,6 +4,7 @@ import os
 import stat
 
 import pytest
+from conftest import cached
 
 from dldemos.VAE.support import files
 from dldemos.VAE.support.errors import UserError, exit_status

@@ -187,5 +187,6 @@ def test_the_layout_is_that_of_the_code(name):
         r'^(\w+) +-> +([\w, ]+)$', '\n'.join(blocks(name, 'text')), re.M)}
     for module, path in modules.items():
         own = module.split('/')[0].removesuffix('.py')
-        imported = set(re.findall(r'^ *from dldemos\.VAE(?:\.| import )(\w+)', path.read_text(), re.M))
+        imported = set(re.findall(r'^ *from dldemos\.VAE(?:\.| import )(\w+)', path.read_text(),
+                                  re.M))
         assert imported <= {own, *arrows.get(own, ())}, module

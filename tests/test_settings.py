@@ -155,8 +155,8 @@ def test_the_line_of_an_action_has_what_it_looks_at_and_what_was_changed(trained
     """And what the weights' training overruled, which an option overrules in turn."""
     program.main(['generate', '--device', 'cpu', '--n_samples', '3'])
     assert capsys.readouterr().out.startswith(
-        'generate on cpu: hiddens=4,8,8,8,8 (as trained; main.py has 16,32,64,128,256) latent_dim=8 '
-        '(as trained; main.py has 128) n_samples=3 prior=auto seed=0 device=cpu\n')
+        'generate on cpu: hiddens=4,8,8,8,8 (as trained; main.py has 16,32,64,128,256) '
+        'latent_dim=8 (as trained; main.py has 128) n_samples=3 prior=auto seed=0 device=cpu\n')
     program.main(['evaluate', '--data_root', str(trained), '--ckpt_path', 'sharp'])
     assert 'kl_weight=3e-05 (as trained; main.py has 0.00025)' in capsys.readouterr().out
     program.main(['evaluate', '--data_root', str(trained), '--ckpt_path', 'sharp',

@@ -256,7 +256,7 @@ def test_settings_that_cannot_change_the_weights_may_differ(images, here):
     program.main(options)
     program.main([*options, '--resume', '--ckpt_path', 'other.pth', '--prior', 'flow',
                   '--n_samples', '3', '--no-compile'])
-    assert {name for name in read_settings(program.__file__, vars(program))} > set(checkpoint.FREE_SETTINGS)
+    assert set(read_settings(program.__file__, vars(program))) > set(checkpoint.FREE_SETTINGS)
 
 
 def test_a_full_disk_leaves_the_last_state(images, here, monkeypatch):
