@@ -3,6 +3,8 @@
 An option overrules what the weights were trained with, and that what stands at the top of main.py.
 """
 import argparse
+import inspect
+from functools import wraps
 
 import torch
 
@@ -76,6 +78,25 @@ def prepared(action, s, program):
     if action == 'explore':
         return explore, (s.device, s.model, s.faces, s.about, s.folder)
     return DRAWN[action], (s.device, s.model, s.faces, s.draw, s.folder)
+
+
+def with_settings(program):
+    """interpolate, traverse, evaluate and explore, to be called with main.py's settings.
+
+    An argument that is left out and has the name of a setting gets that one's value.
+    """
+    def bound(function):
+        parameters = inspect.signature(function)
+
+        @wraps(function)
+        def call(*args, **kwargs):
+            given = parameters.bind_partial(*args, **kwargs)
+            for name in parameters.parameters:
+                if name in program and name not in given.arguments:
+                    kwargs[name] = program[name]
+            return function(*args, **kwargs)
+        return call
+    return [bound(function) for function in (interpolate, traverse, evaluate, explore)]
 
 
 def shown(actions, session, program):

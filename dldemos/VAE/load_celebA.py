@@ -22,10 +22,9 @@ CELEBA_IMAGE, CELEBA_CROP = (178, 218), 168        # its size; the article's mid
 
 
 def transform(image, img_shape, crop):
-    """CenterCrop, Resize and ToTensor, but for the division by 255, of an RGB image (PIL).
+    """CenterCrop(crop), Resize(img_shape) and ToTensor of an RGB image (PIL), in bytes.
 
-    As those of torchvision to the bit, whose overhead would keep threads from working side by
-    side: a middle square of `crop` pixels, or the largest there is; see CelebADataset.
+    Written out, for torchvision's own would keep threads from working side by side.
     """
     if crop == 'face':
         from dldemos.VAE.images.face import celeba_like
@@ -42,11 +41,9 @@ def transform(image, img_shape, crop):
 class CelebADataset(Dataset):
     """The images of a folder, an archive ... (images/sources.py), in the order of their names.
 
-    An item is a float tensor (3, *img_shape) in [0, 1], what `transform` gives divided by 255. A
-    list of indices gives a batch, (N, 3, *img_shape). All images are transformed once, into a
-    cache beside `root`, which is then mapped into memory; see images/cache.py.
-
-    `looks` are what the images are known by, uint8 (N, 64); see images/looks.py.
+    An item is a float tensor (3, *img_shape) in [0, 1]; a list of indices gives a batch. All
+    images are transformed once, into a cache beside `root`, which is then mapped into memory
+    (images/cache.py). `looks` are what they are known by, uint8 (N, 64) (images/looks.py).
 
     Args:
         crop: a number of pixels; 'auto': 168 for images of CelebA's size, 178 x 218, the

@@ -8,7 +8,7 @@
 import torch
 import torch.nn.functional as F
 
-from dldemos.VAE.command_line import run
+from dldemos.VAE.command_line import run, with_settings
 from dldemos.VAE.images.grids import labelled_rows, pairs, save_picture
 from dldemos.VAE.images.saved import draw_and_save
 from dldemos.VAE.latent.codes import decode_batches, first_images
@@ -153,18 +153,29 @@ def reconstruct(device, dataloader, model, n_images=16):
 
 @torch.no_grad()
 def generate(device, model, n_samples=None, code=None, prior='normal'):
-    """Draw faces from random codes: n_samples of N(0, I), as model.sample, or given ones.
+    """Draw faces from random codes of N(0, I), or from given ones.
 
     generate.jpg in work_dir, or generate_flow.jpg, generate_code.jpg ... for given codes of another
     prior or a file; each face also as a PNG in the folder save_images. Returns the picture.
+
+    Args:
+        code: (N, latent_dim), of `prior`; without it there are n_samples of N(0, I).
     """
     if code is None and prior != 'normal':
         raise ValueError(f'give the codes of the prior {prior}; see latent/priors.py')
+    model.to(device).eval()
     if code is None:
-        code = temperature * torch.randn(n_samples or globals()['n_samples'], model.latent_dim)
-    faces = decode_batches(model, device, code)
+        n_samples = n_samples or globals()['n_samples']
+        faces = (model.sample(device, min(64, n_samples - n_drawn), temperature).cpu()
+                 for n_drawn in range(0, n_samples, 64))
+    else:
+        n_samples, faces = len(code), decode_batches(model, device, code)
     name = 'generate' if prior == 'normal' else f'generate_{prior}'
-    return save_picture(draw_and_save(faces, len(code), save_images), f'{work_dir}/{name}.jpg')
+    return save_picture(draw_and_save(faces, n_samples, save_images), f'{work_dir}/{name}.jpg')
+
+
+# The other actions, for notebooks: as generate does, they follow the settings above
+interpolate, traverse, evaluate, explore = with_settings(globals())
 
 
 def main(argv=None):

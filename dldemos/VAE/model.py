@@ -77,7 +77,7 @@ class VAE(nn.Module):
         return mean + torch.exp(logvar / 2) * eps
 
     def decode(self, code):
-        """Codes (N, latent_dim) -> images (N, 3, 64, 64), at least 0 and meant to be at most 1."""
+        """Codes (N, latent_dim) -> images (N, 3, 64, 64) of 0 and more: clamp them to [0, 1]."""
         features = self.decoder_projection(code)             # (N, 1024)
         return self.decoder(features.view(-1, *self.feature_shape))
 
@@ -87,14 +87,15 @@ class VAE(nn.Module):
         code = self.reparameterize(mean, logvar)
         return self.decode(code), mean, logvar
 
-    def sample(self, device=None, n_samples=1):
+    def sample(self, device=None, n_samples=1, temperature=1.0):
         """Decode n_samples codes of the prior N(0, I): images (n_samples, 3, 64, 64).
 
-        The codes are drawn on `device`, by default that of the model. Call `model.eval()`
-        first: in training mode batch normalisation would mix the samples with each other.
+        The codes are drawn on `device`, by default that of the model; temperature is their
+        standard deviation. Call `model.eval()` first: in training mode batch normalisation
+        would mix the samples with each other.
         """
         device = device or self.mean_linear.weight.device
-        code = torch.randn(n_samples, self.latent_dim, device=device)
+        code = temperature * torch.randn(n_samples, self.latent_dim, device=device)
         return self.decode(code)
 
 

@@ -386,9 +386,12 @@ class Session:
 
     @property
     def drawn_codes(self):
-        """The codes that generate decodes: random ones, or those of the file `code`."""
+        """The codes that generate decodes: those of the file `code`, or of a fitted prior, or None.
+
+        None: those of N(0, I), which generate draws itself.
+        """
         if self.settings.code is None:
-            return self.draw(self.settings.n_samples)
+            return None if self.prior == 'normal' else self.draw(self.settings.n_samples)
         if ignored := self.given.keys() & {'prior', 'temperature', 'n_samples'}:
             print(f'ignored, the codes being those of a file: {", ".join(sorted(ignored))}')
         return read_codes(self.settings.code, self.model.latent_dim, self.weights_hash)

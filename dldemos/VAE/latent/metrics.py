@@ -4,6 +4,7 @@ Images are (N, 3, H, W) in [0, 1]. Every function is deterministic for a seed.
 """
 import json
 import math
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -23,6 +24,7 @@ from dldemos.VAE.latent.embedding import (
     frechet_distance,
     precision_and_recall,
 )
+from dldemos.VAE.latent.walks import normal_codes
 from dldemos.VAE.latent.wasserstein import Patches, sliced_wasserstein
 from dldemos.VAE.support.files import WORK_DIR, atomic_write, printable
 
@@ -33,7 +35,7 @@ LABELS = {                   # what `evaluate` prints for its metrics
     'n_images': 'images',
     'mse_sampled': 'MSE, code sampled',
     'mse_mean': 'MSE, mean of the code',
-    'psnr': 'PSNR of that, dB',
+    'psnr': 'PSNR of that error, dB',
     'ssim': 'SSIM of that',
     'kl': 'KL, nats per image',
     'loss': 'loss, kl_weight {kl_weight:.3g}',
@@ -47,8 +49,8 @@ COMPARED = {'halves': 'other half of the images', 'reconstructions': 'reconstruc
 
 
 @torch.no_grad()
-def evaluate(device, model, dataloader, kl_weight, draw_codes, work_dir=WORK_DIR, read_out=None,
-             seed=0):
+def evaluate(device, model, dataloader, kl_weight, draw_codes=None, work_dir=WORK_DIR,
+             read_out=None, seed=0):
     """Print metrics of the model on held-out images.
 
     The images pass by a batch at a time: of any number of them only sums are kept, and patches
@@ -56,8 +58,7 @@ def evaluate(device, model, dataloader, kl_weight, draw_codes, work_dir=WORK_DIR
 
     Args:
         draw_codes: {prior: function of a number of codes -> (n, latent_dim)}; each gets the
-            distance of the faces decoded from them.
-
+            distance of the faces decoded from them. None: N(0, I) alone.
         read_out: a ReadOut of the attributes of these images, in their order; None: not known.
 
     Returns:
@@ -68,6 +69,7 @@ def evaluate(device, model, dataloader, kl_weight, draw_codes, work_dir=WORK_DIR
         windows of 11 pixels a side where the images have less.
     """
     model.to(device, memory_format=torch.channels_last).eval()
+    draw_codes = draw_codes or {'normal': partial(normal_codes, model.latent_dim, seed=seed)}
     n_images = count_images(dataloader)
     halves = Halves(n_images, seed)
     torch.manual_seed(seed)

@@ -74,7 +74,8 @@ def show_run(rows, settings, model):
 def write_log(rows, path):
     """A CSV file with a row per epoch; losses as in loss_fn, KL in nats."""
     with atomic_write(path, 'w') as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator='\n')
+        more = [name for name in rows[-1] if name not in COLUMNS]      # a reader's own
+        writer = csv.DictWriter(file, [*COLUMNS, *more], lineterminator='\n')
         writer.writeheader()
         writer.writerows(rows)
 

@@ -39,7 +39,8 @@ class Muon(torch.optim.Adam):
     def step(self, closure=None):
         *_, matrices = self.param_groups
         directions = []
-        for weight in matrices['params']:
+        trained = [weight for weight in matrices['params'] if weight.grad is not None]
+        for weight in trained:
             gradient, weight.grad = weight.grad, None       # Adam leaves it alone
             state = self.state[weight]
             if not state:
@@ -48,7 +49,7 @@ class Muon(torch.optim.Adam):
             state['step'] += 1
             momentum = state['momentum'].lerp_(gradient, 1 - MOMENTUM)
             directions.append(gradient.lerp(momentum, MOMENTUM).reshape(len(weight), -1))
-        for weight, update in zip(matrices['params'], orthogonalized(directions)):
+        for weight, update in zip(trained, orthogonalized(directions)):
             length = max(1, update.shape[0] / update.shape[1]) ** 0.5
             weight.add_(update.reshape(weight.shape), alpha=-matrices['lr'] * length)
         return super().step(closure)
