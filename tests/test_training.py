@@ -80,12 +80,12 @@ def test_fifty_steps_are_those_of_a_plainly_written_loop(images, here, monkeypat
 
 @pytest.mark.parametrize('optimizer', ['adam', 'muon'])
 def test_a_resumed_run_ends_with_the_same_weights(images, here, monkeypatch, optimizer):
-    def run(n_epochs=4, **kwargs):
+    def train(n_epochs=4, **kwargs):
         torch.manual_seed(5)
         program.train('cpu', get_dataloader(images, batch_size=4), small_vae(),
                       n_epochs=n_epochs, optimizer=optimizer, **kwargs)
 
-    run()
+    train()
     uninterrupted = weights()
     rows = run.load_run(RUN_PATH)['rows']
     show = log.show_epoch
@@ -97,7 +97,7 @@ def test_a_resumed_run_ends_with_the_same_weights(images, here, monkeypatch, opt
 
     monkeypatch.setattr(log, 'show_epoch', stop_after_two)
     with pytest.raises(KeyboardInterrupt):
-        run()
+        train()
     monkeypatch.undo()
     monkeypatch.chdir(here)
     assert not same(weights(), uninterrupted)

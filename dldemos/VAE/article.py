@@ -423,7 +423,7 @@ def compare(images, kl_weight):
 def main(argv=None):
     parser = Parser(prog='python -m dldemos.VAE.article', allow_abbrev=False,
                     description=__doc__.splitlines()[0])
-    comments = read_settings(program.__file__)
+    comments = read_settings(program.__file__, vars(program))
     for option in ('data_root', 'n_images'):
         parser.add_setting(option, None, comments[option])
     given = vars(parser.parse(argv))
