@@ -18,6 +18,7 @@ from dldemos.VAE.compare import compare, labels_of, last_samples
 from dldemos.VAE.images.grids import grid
 from dldemos.VAE.latent.elbo import meaning_of
 from dldemos.VAE.support.errors import UserError, exit_status
+from dldemos.VAE.support.files import WEIGHTS, WORK_DIR
 
 
 def train(images, *options):
@@ -52,6 +53,15 @@ def test_weights_that_are_named_stay_where_they_are_named(images, here):
     assert not (here / 'runs/a/model.pth').exists()
     program.main(['generate', '--work_dir', 'runs/b', '--ckpt_path', 'pretrained'])
     assert files(here / 'runs/b') == ['generate.jpg', 'tmp.jpg']
+
+
+def test_a_path_that_is_edited_at_the_top_holds_too(images, here, monkeypatch):
+    assert program.ckpt_path == WEIGHTS and program.work_dir == WORK_DIR
+    monkeypatch.setattr(program, 'work_dir', 'runs/a')
+    monkeypatch.setattr(program, 'ckpt_path', 'mine.pth')
+    train(images)
+    assert (here / 'mine.pth').exists() and (here / 'runs/a/run.pth').exists()
+    assert not (here / 'runs/a/model.pth').exists()
 
 
 def test_two_experiments_do_not_touch_each_other(images, here):

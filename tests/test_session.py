@@ -16,7 +16,6 @@ from dldemos.VAE import command_line, session
 from dldemos.VAE import main as program
 from dldemos.VAE.images import grids
 from dldemos.VAE.images.grids import grid
-from dldemos.VAE.latent.walks import interpolate, traverse
 from dldemos.VAE.load_celebA import get_dataloader
 from dldemos.VAE.model import VAE
 from dldemos.VAE.pretrained.sample_faces import draw_sample_faces
@@ -200,11 +199,20 @@ def test_settings_edited_in_a_notebook_are_those_of_the_functions(images, here, 
         program.train('cpu', get_dataloader(images), model, n_epoch=1)
 
 
-def test_drawing_functions_return_their_picture(images, here):
+def test_functions_called_from_python_obey_the_settings(images, here, monkeypatch, capsys):
+    monkeypatch.setattr(program, 'work_dir', 'mine')
+    monkeypatch.setattr(program, 'kl_weight', 0.5)
     model, loader = VAE((4, 8), 3), get_dataloader(images)
     for picture in (program.reconstruct('cpu', loader, model), program.generate('cpu', model),
-                    interpolate('cpu', model), traverse('cpu', model)):
+                    program.interpolate('cpu', model), program.traverse('cpu', model)):
         assert picture.width > 200
+    assert program.evaluate('cpu', model, loader)['kl_weight'] == 0.5
+    assert program.evaluate('cpu', model, loader, kl_weight=0.1)['kl_weight'] == 0.1
+    program.explore('cpu', VAE())
+    assert sorted(os.listdir('mine')) == [
+        'evaluate.json', 'explore.html', 'generate.jpg', 'interpolate.gif', 'interpolate.jpg',
+        'reconstruct.jpg', 'tmp.jpg', 'traverse.jpg']
+    assert not (here / 'work_dirs').exists()
 
 
 def test_a_record_is_that_of_its_weights(trained, here, capsys):

@@ -352,6 +352,19 @@ def test_a_compiler_that_fails_is_told_in_a_sentence(images, here, monkeypatch):
         program.train('cpu', get_dataloader(images), small_vae(), n_epochs=2, compile=True)
 
 
+def test_a_compiled_model_trains(images, here):
+    program.train('cpu', get_dataloader(images), VAE((4,), 3), n_epochs=1, compile=True)
+    assert (here / program.ckpt_path).exists()
+
+
+def test_a_frozen_layer_stays_as_it_is(images, here):
+    model = small_vae()
+    frozen = model.mean_linear.weight.requires_grad_(False)
+    before = frozen.clone()
+    program.train('cpu', get_dataloader(images), model, n_epochs=1, optimizer='muon')
+    assert torch.equal(frozen, before)
+
+
 CPU = torch.device('cpu')
 
 

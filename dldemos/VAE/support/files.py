@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 WORK_DIR = 'work_dirs'       # where pictures and runs go, unless another folder is given
+WEIGHTS = 'dldemos/VAE/model.pth'    # and weights
 WEIGHT_SUFFIXES = ('.pth', '.pt', '.ckpt', '.bin')
 ABANDONED_SECONDS = 600      # what is written to at work is younger
 UMASK = os.umask(0)          # it can only be read by setting it

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from dldemos.VAE.images.looks import checksum, trained_on
 from dldemos.VAE.latent.elbo import calibrated_kl_weight
 from dldemos.VAE.support.errors import UserError
-from dldemos.VAE.support.files import WORK_DIR, atomic_write, printable
+from dldemos.VAE.support.files import WEIGHTS, WORK_DIR, atomic_write, printable
 from dldemos.VAE.training import log, on_device, processes, speed, steps
 from dldemos.VAE.training.checkpoint import (
     BESIDE,
@@ -303,14 +303,15 @@ def only_one(path, option):
 def completed(settings, given, trains=True):
     """The settings, completed by what follows from others.
 
-    With a work_dir of its own and no ckpt_path given, the weights go there too. A training that
-    resumes a run has the settings of that run.
+    With a work_dir of its own the weights go there too, unless ckpt_path is given or edited. A
+    training that resumes a run has the settings of that run.
 
     Args:
         settings: a namespace.
         given: {name: value} of what was asked for, which must be as the run has it.
     """
-    if settings.work_dir != WORK_DIR and 'ckpt_path' not in given:
+    is_written = 'ckpt_path' in given or settings.ckpt_path != WEIGHTS
+    if settings.work_dir != WORK_DIR and not is_written:
         settings.ckpt_path = str(Path(settings.work_dir) / 'model.pth')
     if not (trains and settings.resume):
         return settings
