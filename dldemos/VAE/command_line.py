@@ -68,16 +68,16 @@ def prepared(action, s, program):
     if action == 'reconstruct':
         return program['reconstruct'], (s.device, s.shown_batches, s.model)
     if action == 'generate':
-        return program['generate'], (s.device, s.model, None, s.drawn_codes, s.drawn_from)
+        return program['generate'], (s.device, s.model, None, s.given_codes, s.named_after)
     if action == 'attributes':
-        return draw_attributes, (s.device, s.model, s.directions, s.faces, s.draw,
+        return draw_attributes, (s.device, s.model, s.directions, s.faces, s.random_codes,
                                  s.settings.attribute, s.folder)
     if action == 'evaluate':
         return evaluate, (s.device, s.model, s.evaluated_batches, s.settings.kl_weight,
-                          s.draw_codes, s.folder, s.read_out)
+                          s.codes_of_priors, s.folder, s.read_out)
     if action == 'explore':
         return explore, (s.device, s.model, s.faces, s.about, s.folder)
-    return DRAWN[action], (s.device, s.model, s.faces, s.draw, s.folder)
+    return DRAWN[action], (s.device, s.model, s.faces, s.random_codes, s.folder)
 
 
 def with_settings(program):

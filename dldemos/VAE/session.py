@@ -385,19 +385,19 @@ class Session:
         return kept_or_fitted(name, self.weights, kind, lambda: (fit_it(), self.fitting[1]))
 
     @property
-    def drawn_codes(self):
+    def given_codes(self):
         """The codes that generate decodes: those of the file `code`, or of a fitted prior, or None.
 
         None: those of N(0, I), which generate draws itself.
         """
         if self.settings.code is None:
-            return None if self.prior == 'normal' else self.draw(self.settings.n_samples)
+            return None if self.prior == 'normal' else self.random_codes(self.settings.n_samples)
         if ignored := self.given.keys() & {'prior', 'temperature', 'n_samples'}:
             print(f'ignored, the codes being those of a file: {", ".join(sorted(ignored))}')
         return read_codes(self.settings.code, self.model.latent_dim, self.weights_hash)
 
     @property
-    def drawn_from(self):
+    def named_after(self):
         """What the picture is named after: a prior that was asked for, or 'code'."""
         if self.settings.code is not None:
             return 'code'
@@ -419,12 +419,12 @@ class Session:
         """The SHA-256 of the weights in use."""
         return sha256(self.weights)
 
-    def draw(self, n):
+    def random_codes(self, n):
         """n random codes (n, latent_dim) of the prior in use."""
         return self.codes(self.prior, n)
 
     @property
-    def draw_codes(self):
+    def codes_of_priors(self):
         """{prior: function of a number of codes}"""
         return {prior: partial(self.codes, prior) for prior in PRIORS}
 
