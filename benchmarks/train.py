@@ -17,18 +17,20 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import torch
 from baseline import baseline_epoch, baseline_loader
 from runs import run
+from tqdm import tqdm
 
 from dldemos.VAE import main as program
 from dldemos.VAE.load_celebA import CelebADataset, batches, split
 from dldemos.VAE.model import VAE
 from dldemos.VAE.training.muon import Muon
 from dldemos.VAE.training.speed import faster_layers, keep_freed_memory
-from dldemos.VAE.training.steps import average_terms, to_device
+from dldemos.VAE.training.steps import Totals, average_terms, to_device
 
 FLOPS_PER_IMAGE = 85.5e6         # forward and backward, multiplications and additions
 
@@ -66,9 +68,10 @@ def own_epochs(root, n_images, batch_size, optimizer):
     dataloader = batches(CelebADataset(root, n_images=n_images), batch_size)
     with faster_layers(model, torch.device('cpu')):
         while True:
-            start = time.perf_counter()
-            on_cpu = (to_device(images, 'cpu') for images in dataloader)
-            program.train_epoch(model, on_cpu, optimizer, schedule)
+            start, totals = time.perf_counter(), Totals(torch.device('cpu'), 0)
+            on_cpu = (to_device(images, 'cpu') for images in tqdm(dataloader, leave=False))
+            program.train_epoch(model, on_cpu, optimizer, schedule, partial(totals.add, batch_size))
+            totals.stop_if_nan(model)
             yield n_images / (time.perf_counter() - start)
 
 

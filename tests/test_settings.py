@@ -164,10 +164,34 @@ def test_the_line_of_an_action_has_what_it_looks_at_and_what_was_changed(trained
     assert 'evaluate on cpu: kl_weight=0.5 data_root' in capsys.readouterr().out
 
 
-def test_an_object_at_the_top_is_no_setting(monkeypatch):
+def test_an_object_at_the_top_is_no_setting(tmp_path):
     """A reader's `criterion = torch.nn.L1Loss()` stays what it is."""
-    monkeypatch.setattr(program, 'seed', torch.nn.L1Loss())
-    assert 'seed' not in read_settings(program.__file__, vars(program))
+    file = tmp_path / 'main.py'
+    file.write_text('criterion = torch.nn.L1Loss()   # not mean squares\n'
+                    'lr: float = 0.5   # of #1: "a"\nname = "a # b"\n'
+                    'def f():\n    pass\n\n\nlater = 1\n')
+    values = {'criterion': torch.nn.L1Loss(), 'lr': 0.5, 'name': 'a # b', 'later': 1}
+    assert read_settings(file, values) == {'lr': 'of #1: "a"', 'name': ''}
+
+
+@pytest.mark.parametrize('option, value, expected', [
+    ('data_root', Path('faces'), 'faces'), ('device', torch.device('cpu'), 'cpu'),
+    ('work_dir', 1, '1'), ('hiddens', 16, (16,)), ('hiddens', [8, 16], (8, 16)),
+    ('lr', torch.tensor(0.5).numpy(), 0.5), ('n_images', 5, 5)])
+def test_a_value_of_another_type_is_taken_as_it_is_meant(option, value, expected):
+    assert getattr(parse([], {**DEFAULTS, option: value})[1], option) == expected
+
+
+@pytest.mark.parametrize('option, value', [
+    ('lr', (0.005, 0.1)), ('n_epochs', [10, 20]), ('optimizer', 5), ('prior', True),
+    ('adam_betas', 0.9), ('seed', torch.nn.L1Loss()), ('mirror', 'yes'), ('lr', float('inf'))])
+def test_a_value_that_cannot_be_meant_is_refused(option, value):
+    with pytest.raises(UserError, match=f'{option} must be'):
+        parse([], {**DEFAULTS, option: value})
+
+
+def test_an_option_takes_the_place_of_what_cannot_be_meant():
+    assert parse(['--n_epochs', '5'], {**DEFAULTS, 'n_epochs': 0})[1].n_epochs == 5
 
 
 def test_settings_are_read_when_they_are_asked_for(monkeypatch):

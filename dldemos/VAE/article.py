@@ -325,8 +325,13 @@ def first_nan(images, variance_of, n_steps, kl_weight):
     model, losses = OtherVariance().train(), []
     optimizer = torch.optim.Adam(model.parameters(), LR, fused=True)
     schedule = torch.optim.lr_scheduler.ConstantLR(optimizer, 1)
-    batches = (images[torch.randint(len(images), (BATCH_SIZE,))] for _ in range(n_steps))
-    program.train_epoch(model, batches, optimizer, schedule,
+    def batches():
+        for _ in range(n_steps):
+            if losses and not math.isfinite(losses[-1]):
+                return
+            yield images[torch.randint(len(images), (BATCH_SIZE,))]
+
+    program.train_epoch(model, batches(), optimizer, schedule,
                         lambda loss, *_: losses.append(loss.item()), kl_weight)
     return next((step for step, loss in enumerate(losses, 1) if not math.isfinite(loss)), None)
 

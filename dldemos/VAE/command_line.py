@@ -14,10 +14,11 @@ from dldemos.VAE.latent.page import explore
 from dldemos.VAE.latent.walks import interpolate, traverse
 from dldemos.VAE.session import Session
 from dldemos.VAE.support.errors import UserError
+from dldemos.VAE.support.files import printable
 from dldemos.VAE.support.settings import (
     Parser,
-    as_line,
     as_text,
+    checked_value,
     current_settings,
     in_force,
     read_settings,
@@ -83,7 +84,7 @@ def prepared(action, s, program):
 def with_settings(program):
     """interpolate, traverse, evaluate and explore, to be called with main.py's settings.
 
-    An argument that is left out and has the name of a setting gets that one's value.
+    work_dir, kl_weight and seed are those of main.py where they are left out.
     """
     def bound(function):
         parameters = inspect.signature(function)
@@ -91,8 +92,8 @@ def with_settings(program):
         @wraps(function)
         def call(*args, **kwargs):
             given = parameters.bind_partial(*args, **kwargs)
-            for name in parameters.parameters:
-                if name in program and name not in given.arguments:
+            for name in ('work_dir', 'kl_weight', 'seed'):
+                if name in parameters.parameters and name not in given.arguments:
                     kwargs[name] = program[name]
             return function(*args, **kwargs)
         return call
@@ -102,15 +103,16 @@ def with_settings(program):
 def shown(actions, session, program):
     """The settings that the actions look at, and those that differ from main.py, on a line."""
     looked_at = ' '.join(ACTIONS[name] for name in actions).split()
-    settings, words = session.settings, []
-    for name, value in vars(settings).items():
+    words = []
+    for name, value in vars(session.settings).items():
+        word = f'{name}={as_text(value)}'
         if name in session.overruled:
             if name in looked_at or name != 'kl_weight':
-                words.append(f'{as_line(settings, [name])} (as trained; main.py has '
+                words.append(f'{word} (as trained; main.py has '
                              f'{as_text(session.overruled[name])})')
         elif name in looked_at or as_text(value) != as_text(program[name]):
-            words.append(as_line(settings, [name]))
-    return ' '.join(words)
+            words.append(word)
+    return printable(' '.join(words))
 
 
 def parse(argv, program):
@@ -130,11 +132,11 @@ def parse(argv, program):
     """
     comments, recipes = read_settings(program['__file__'], program), program['RECIPES']
     for recipe, changes in recipes.items():
-        for option in changes:
+        for option, value in changes.items():
             if option not in comments or option == 'recipe':
                 raise UserError(f'the recipe {recipe} sets {option}, and there is no such setting'
                                 f'{similar(option, comments)}')
-        current_settings(program['__file__'], program, changes)
+            checked_value(option, value, program[option])
     parser = Parser(
         prog='python -m dldemos.VAE.main', allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,

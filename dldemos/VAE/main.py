@@ -7,6 +7,7 @@
 """
 import torch
 import torch.nn.functional as F
+from tqdm import tqdm
 
 from dldemos.VAE.command_line import run, with_settings
 from dldemos.VAE.images.grids import labelled_rows, pairs, save_picture
@@ -55,7 +56,7 @@ code = None                         # file: generate draws its codes, saved by t
 work_dir = 'work_dirs'              # folder of an experiment; another one has its weights too
 seed = 0                            # of everything random: same seed, same run
 device = 'auto'                     # auto: CUDA, Apple's MPS ..., else cpu; or cuda:1 ...
-compile = False                     # torch.compile: a little faster on a GPU, after a minute
+compile = False                     # torch.compile: may gain on a GPU, gains nothing on a CPU
 resume = False                      # resume the unfinished run in run_path
 run_path = None                     # state of the run to resume; None: run.pth in work_dir
 ckpt_path = 'dldemos/VAE/model.pth'  # weights: a file, or pretrained, sharp, calibrated
@@ -108,14 +109,12 @@ def train(device, dataloader, model, held_out=None, settings=None, **changes):
     Raises:
         UserError: see Run, training/run.py.
     """
-    if settings is None:
-        settings = completed(current_settings(__file__, globals(), changes), changes)
-        with in_force(globals(), settings):
-            return train(device, dataloader, model, held_out, settings)
+    settings = settings or completed(current_settings(__file__, globals(), changes), changes)
     model.to(device, memory_format=torch.channels_last)
     optimizer = make_optimizer(model, settings)
     schedule = make_schedule(optimizer, settings.n_epochs * len(dataloader), settings)
-    with Run(settings, device, dataloader, model, optimizer, schedule, loss_fn, held_out) as run:
+    with in_force(globals(), settings), Run(settings, device, dataloader, model, optimizer,
+                                            schedule, loss_fn, held_out) as run:
         for _ in run.epochs():
             train_epoch(run.model, run.batches(), optimizer, schedule, run.count)
             run.end_epoch()
@@ -166,15 +165,16 @@ def generate(device, model, n_samples=None, code=None, prior='normal'):
     model.to(device).eval()
     if code is None:
         n_samples = n_samples or globals()['n_samples']
+        bar = tqdm(range(0, n_samples, 64), leave=False, disable=None if n_samples > 1280 else True)
         faces = (model.sample(device, min(64, n_samples - n_drawn), temperature).cpu()
-                 for n_drawn in range(0, n_samples, 64))
+                 for n_drawn in bar)
     else:
         n_samples, faces = len(code), decode_batches(model, device, code)
     name = 'generate' if prior == 'normal' else f'generate_{prior}'
     return save_picture(draw_and_save(faces, n_samples, save_images), f'{work_dir}/{name}.jpg')
 
 
-# The other actions, for notebooks: as generate does, they follow the settings above
+# Other actions, for notebooks: as generate does, they follow the settings above
 interpolate, traverse, evaluate, explore = with_settings(globals())
 
 

@@ -100,7 +100,7 @@ class Session:
     def open_model(self):
         """Make `model`: one with the weights in use, or a new one to train."""
         trained_size = self.record.get('settings', {}).get('image_size')
-        if is_bundled(self.weights) and self.settings.image_size != trained_size:
+        if is_bundled(self.weights) and trained_size not in (None, self.settings.image_size):
             raise UserError(f'the bundled weights are of images of {trained_size} x {trained_size} '
                             f'pixels: leave image_size out, or train weights of another size')
         torch.manual_seed(self.settings.seed)
@@ -191,7 +191,7 @@ class Session:
         starts from, and its first Subset is the training split.
 
         Args:
-            crop: None: that of the manifest.
+            crop: None: that of the manifest, whatever is asked for.
         """
         settings = self.settings
         crop = crop or self.trained_on.get('crop', settings.crop)

@@ -10,6 +10,7 @@ is complete. Of folders and zips it may hold the first images by name, which wer
 """
 import errno
 import hashlib
+import inspect
 import json
 import os
 import tempfile
@@ -133,9 +134,11 @@ def map_pixels(path, n_images, img_shape):
 
 def source_key(source, img_shape, crop, transform):
     """A hash of all that the pixels depend on; of an archive, its own size and time will do."""
-    code = transform.__code__                  # so that a cache is made anew when it is edited
-    digest = hashlib.sha256(f'{FORMAT} {tuple(img_shape)} {crop} {code.co_consts} {code.co_names}\n'
-                            .encode() + code.co_code)
+    try:                                       # a cache is made anew when its lines are edited
+        lines = inspect.getsource(transform)
+    except (TypeError, OSError):
+        lines = getattr(transform, '__name__', repr(transform))
+    digest = hashlib.sha256(f'{FORMAT} {tuple(img_shape)} {crop}\n{lines}\n'.encode())
     for name, size, modified in source.files:
         digest.update(f'{name}\0{size}\0{modified}\n'.encode(errors='surrogateescape'))
     return digest.hexdigest()

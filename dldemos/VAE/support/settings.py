@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dldemos.VAE.support.errors import UserError
-from dldemos.VAE.support.files import printable
 
 ABOVE_0, BELOW_1 = math.nextafter(0, 1), math.nextafter(1, 0)
 LIMITS = {                     # type, least and greatest value; of others the type of their value
@@ -26,20 +25,30 @@ WORDS = {                      # that a setting may be, instead of a number or a
     'kl_weight': ('auto',), 'crop': ('auto', 'face'), 'optimizer': ('adam', 'muon'),
     'lr_schedule': ('linear', 'constant'), 'prior': ('auto', 'normal', 'gaussian', 'flow'),
 }
-NEVER_NONE = {*LIMITS, *WORDS, 'work_dir', 'device', 'ckpt_path', 'recipe'} - {'n_images'}
+NAMES = ('work_dir', 'device', 'ckpt_path', 'recipe')              # words of any kind
+SEVERAL = ('hiddens', 'adam_betas')
+NEVER_NONE = {*LIMITS, *WORDS, *NAMES} - {'n_images'}
+MAY_BE_NONE = {'init', 'data_root', 'n_images', 'cache_dir', 'attribute', 'save_images', 'code',
+               'run_path'}
 PLAIN = (bool, int, float, str, tuple, list, type(None))
+LINE = re.compile(r"""^([a-z]\w*)\ *(?::[^=\n]*)?=(?!=)           # a name, and its type, if any
+                      (?:'[^'\n]*'|"[^"\n]*"|[^#'"\n])*(?:\#\ *(.*))?$   # its value, and a comment
+                      """, re.MULTILINE | re.VERBOSE)
 
 
 def read_settings(path, values):
-    """{name: comment} of the settings of a Python file, whose names have these `values`."""
+    """{name: comment} of the settings of a Python file, whose names have these `values`.
+
+    They stand before its first function, each on a line of its own. What is added there and is no
+    plain value is no setting.
+    """
     top = re.split(r'^(?:def|class|@)', Path(path).read_text(encoding='utf-8'), flags=re.M)[0]
-    lines = re.findall(r'^([a-z]\w*) *(?::[^=]*)?= *(.*)$', top, flags=re.M)
-    return {name: rest.rpartition(' # ')[2].strip() if ' # ' in rest else ''
-            for name, rest in lines if isinstance(values.get(name), PLAIN)}
+    return {name: comment.strip() for name, comment in LINE.findall(top)
+            if name in NEVER_NONE | MAY_BE_NONE or isinstance(values.get(name), PLAIN)}
 
 
 def checked(option, text, default):
-    """The value that a text means for a setting; `default` has the type of others than LIMITS.
+    """The value that a text means for a setting; `default` has the type of one added by a reader.
 
     Raises:
         ValueError: says what it must be.
@@ -47,9 +56,11 @@ def checked(option, text, default):
     words = WORDS.get(option, ())
     if text in words:
         return text
-    several = isinstance(default, (tuple, list))
-    like = default[0] if several and default else default
+    several = option in SEVERAL or option not in LIMITS and isinstance(default, (tuple, list))
+    like = default[0] if isinstance(default, (tuple, list)) and default else default
     kind, least, most = LIMITS.get(option, (type(like), -math.inf, math.inf))
+    if option in NEVER_NONE | MAY_BE_NONE and option not in LIMITS:
+        kind = str
     if kind is bool:
         if text not in ('True', 'False'):
             raise ValueError('must be True or False')
@@ -101,18 +112,20 @@ def current_settings(path, values, changes=None):
     for change in changes or {}:
         if change not in names:
             raise TypeError(f'there is no setting {change}{similar(change, names)}')
-    settings = argparse.Namespace()
-    for option in names:
-        value = (changes or {}).get(option, values[option])
-        if value is None and option in NEVER_NONE:
+    return argparse.Namespace(**{option: checked_value(option, (changes or {}).get(
+        option, values[option]), values[option]) for option in names})
+
+
+def checked_value(option, value, default):
+    """The value of a setting, from a recipe or the top of main.py, after its check."""
+    if value is None:
+        if option in NEVER_NONE:
             raise UserError(f'{option} must not be None')
-        if value is not None:
-            try:
-                value = checked(option, as_text(value), values[option])
-            except ValueError as error:
-                raise UserError(f'{option} {error}, not {as_text(value)!r}') from None
-        setattr(settings, option, value)
-    return settings
+        return None
+    try:
+        return checked(option, as_text(value), default)
+    except ValueError as error:
+        raise UserError(f'{option} {error}, not {as_text(value)!r}') from None
 
 
 @contextmanager
@@ -163,11 +176,6 @@ class Parser(argparse.ArgumentParser):
 
 def as_text(value):
     return ','.join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
-
-
-def as_line(settings, names):
-    """Settings of these names on a line: 'n_epochs=10 seed=0'."""
-    return printable(' '.join(f'{name}={as_text(getattr(settings, name))}' for name in names))
 
 
 def similar(word, words):

@@ -81,6 +81,7 @@ class Run:
         check_places(self.weights, self.path, self.settings.init)
         model, device = self.parts['model'], self.device
         with ExitStack() as stack:
+            stack.enter_context(told_how_to_resume(self.path))
             if processes.is_rank_0():
                 for path, option in ((self.work_dir / 'run', 'work_dir'),
                                      (Path(self.weights), 'ckpt_path')):
@@ -96,10 +97,9 @@ class Run:
         return self
 
     def __exit__(self, kind, error, traceback):
-        self.stack.close()
-        if kind is KeyboardInterrupt:
-            print(printable(how_to_resume(self.path)))
-        if self.settings.compile and 'torch._' in getattr(kind, '__module__', ''):
+        self.stack.__exit__(kind, error, traceback)
+        of_compiler = ('torch._dynamo', 'torch._inductor')
+        if self.settings.compile and getattr(kind, '__module__', '').startswith(of_compiler):
             reason = str(error).strip().partition('\n')[0]
             raise UserError(f'torch.compile fails here ({reason[:120]}): leave --compile '
                             f'out') from error
@@ -121,11 +121,11 @@ class Run:
                         disable=None if processes.is_rank_0() else True)
         for images in self.bar:
             self.batch = steps.to_device(images, self.device)
+            self.lr = self.parts['optimizer'].param_groups[0]['lr']
             yield self.batch
 
     def count(self, loss, reconstruction, kl):
         """Add the terms of the loss of the last batch to those of the epoch."""
-        self.lr = self.parts['optimizer'].param_groups[0]['lr']
         self.totals.add(len(self.batch), loss, reconstruction, kl)
         if self.totals.steps % 50 == 0:            # seldom: a device has to be waited for
             self.totals.stop_if_nan()
@@ -364,10 +364,23 @@ def set_aside(path):
     print(f'{path} held {what}: kept as {kept}{how.format(kept)}')
 
 
+@contextmanager
+def told_how_to_resume(path):
+    """After Ctrl-C in the block, a line says how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(printable(how_to_resume(path)))
+        raise
+
+
 def how_to_resume(path):
     """The sentence that ends an interrupted training."""
     if not Path(path).exists():
         return 'stopped before the training began: nothing was written'
-    n_done = len(load_run(path)['rows'])
+    run = load_run(path)
+    n_done = len(run['rows'])
+    if n_done == run['settings']['n_epochs']:
+        return f'stopped after the last epoch: the weights are at {run["settings"]["ckpt_path"]}'
     return (f'stopped: {n_done} whole epoch{"s" * (n_done != 1)} saved in {path}; to go on, give '
             f'the same command again with --resume')
