@@ -6,6 +6,8 @@ import pytest
 from conftest import make_image
 from test_sources import NAMES, parquet_of, tar_of, zip_of
 
+from dldemos.VAE.images.cache import read_about
+from dldemos.VAE.images.lists import partition
 from dldemos.VAE.images.looks import are_known, looks_of
 from dldemos.VAE.latent.attributes import read_attributes
 from dldemos.VAE.load_celebA import CelebADataset, split
@@ -41,6 +43,12 @@ def check_attributes(root, names=None):
     assert [name.rsplit('/', 1)[-1] for name in names] == NAMES
     found = read_attributes(root, names)
     assert {name: values.tolist() for name, values in found.items()} == HAS
+
+
+def parts_of(root):
+    """CelebA's partition of a source's images, or None."""
+    dataset = CelebADataset(root)
+    return partition(root, dataset.names, read_about(dataset.cache)['parts'])
 
 
 def check_parts(root, **kwargs):
@@ -129,6 +137,7 @@ def test_the_partition_decides_what_is_held_out(images, tmp_path, name, text):
     with zipfile.ZipFile(archive, 'a') as file:
         file.writestr(name, text)
     tar = tar_of(images, tmp_path / 'faces.tar.gz', 'w:gz')
+    assert parts_of(tar) is None
     check_parts(archive)
     (tmp_path / name).write_text(text)
     check_parts(images)                                  # beside it, though decoded before
@@ -144,6 +153,7 @@ def test_the_shards_names_decide_what_is_held_out(images, tmp_path):
         f'data/{word}-00000-of-00001.parquet': [NAMES[i] for i in range(10) if PARTS[i] in numbers]
         for word, numbers in parts.items()})
     check_parts(root)
+    assert parts_of(root) == PARTS
 
 
 def test_a_partition_of_other_images_or_without_a_test_part_is_none(images, tmp_path, capsys):

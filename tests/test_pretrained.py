@@ -54,6 +54,7 @@ def bundled(name='pretrained'):
 def test_each_comes_whole(name):
     endings = {'.pth', '.prior.pth', '.directions.pth'}
     assert set(ABOUT[name]['sha256']) == {name + ending for ending in endings}
+    assert sum(path.stat().st_size for path in FOLDER.glob(f'{name}.*')) < 6_500_000
     assert (FOLDER / f'{name}.prior.pth').stat().st_size < 1_500_000
     fitted = torch.load(FOLDER / f'{name}.prior.pth', weights_only=True)
     assert {'gaussian', 'flow'} <= fitted.keys()

@@ -431,6 +431,7 @@ def test_a_bias_that_is_computed_is_left_alone():
                                                         torch.nn.Softplus())
     with speed.faster_layers(model, CPU):
         model(torch.rand(2, 3, 64, 64))[0].sum().backward()
+    assert model.encoder[0][0].parametrizations.bias.original.grad is not None
 
 
 def test_layers_stay_as_they_are_elsewhere_than_on_a_cpu():

@@ -18,7 +18,7 @@ from dldemos.VAE.support.settings import similar
 
 BUNDLED_FOLDER = Path(__file__).absolute().parents[1] / 'pretrained'
 BUNDLED = ('pretrained', 'sharp', 'calibrated')           # what they are: pretrained.json ...
-NAMED = 'pretrained, sharp or calibrated'
+NAMED = f'{", ".join(BUNDLED[:-1])} or {BUNDLED[-1]}'     # in a sentence
 PRETRAINED = str(BUNDLED_FOLDER / 'pretrained.pth')
 # Settings that cannot change the weights: a run and the one that resumes it may differ in them
 FREE_SETTINGS = ('n_samples', 'prior', 'temperature', 'attribute', 'save_images', 'code',
