@@ -17,7 +17,6 @@ from tqdm import tqdm
 
 from dldemos.VAE import main as program
 from dldemos.VAE.images.grids import framed, labelled_rows, write
-from dldemos.VAE.latent.elbo import kl_divergence
 from dldemos.VAE.latent.metrics import sliced_wasserstein
 from dldemos.VAE.latent.walks import lerp
 from dldemos.VAE.load_celebA import CelebADataset, batches, find_images
@@ -278,7 +277,7 @@ def label(weight):
 @torch.no_grad()
 def mean_kl(model, images):
     """The KL divergence of the latent codes, a mean over images, in nats."""
-    return kl_divergence(*model.encode(images)).mean().item()
+    return program.loss_fn(images, images, *model.encode(images), return_terms=True)[2].item()
 
 
 def draw_sweep(models, images):

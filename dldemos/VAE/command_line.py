@@ -74,8 +74,8 @@ def prepared(action, s, program):
         return draw_attributes, (s.device, s.model, s.directions, s.faces, s.random_codes,
                                  s.settings.attribute, s.folder)
     if action == 'evaluate':
-        return evaluate, (s.device, s.model, s.evaluated_batches, s.settings.kl_weight,
-                          s.codes_of_priors, s.folder, s.read_out)
+        return evaluate, (s.device, s.model, s.evaluated_batches, program['loss_fn'],
+                          s.settings.kl_weight, s.codes_of_priors, s.folder, s.probe)
     if action == 'explore':
         return explore, (s.device, s.model, s.faces, s.about, s.folder)
     return DRAWN[action], (s.device, s.model, s.faces, s.random_codes, s.folder)
@@ -84,7 +84,7 @@ def prepared(action, s, program):
 def with_settings(program):
     """interpolate, traverse, evaluate and explore, to be called with main.py's settings.
 
-    work_dir, kl_weight and seed are those of main.py where they are left out.
+    work_dir, kl_weight, seed and loss_fn are those of main.py where they are left out.
     """
     def bound(function):
         parameters = inspect.signature(function)
@@ -92,7 +92,7 @@ def with_settings(program):
         @wraps(function)
         def call(*args, **kwargs):
             given = parameters.bind_partial(*args, **kwargs)
-            for name in ('work_dir', 'kl_weight', 'seed'):
+            for name in ('work_dir', 'kl_weight', 'seed', 'loss_fn'):
                 if name in parameters.parameters and name not in given.arguments:
                     kwargs[name] = program[name]
             return function(*args, **kwargs)

@@ -16,8 +16,8 @@ from dldemos.VAE.images.which import SAMPLE_FACES, find_celeba
 from dldemos.VAE.latent.attributes import attribute_directions, read_attributes
 from dldemos.VAE.latent.codes import encode_all, read_codes
 from dldemos.VAE.latent.kept import DIRECTIONS, KINDS, PRIOR, kept_or_fitted, read_kept
+from dldemos.VAE.latent.linear_probe import LinearProbe
 from dldemos.VAE.latent.priors import PRIORS, fit, sample_codes
-from dldemos.VAE.latent.read_out import ReadOut
 from dldemos.VAE.load_celebA import (
     CELEBA_IMAGE,
     CelebADataset,
@@ -45,7 +45,7 @@ from dldemos.VAE.training.log import ENOUGH_STEPS
 from dldemos.VAE.training.run import images_known
 
 N_FACES = 64                   # images that walks and attributes look at
-MOST_FITTED = 20_000           # images that the linear model of attributes is fitted to, or so
+MOST_FITTED = 20_000           # images that the linear probe is fitted to, or so
 
 
 class Session:
@@ -89,23 +89,17 @@ class Session:
             name = Path(path).stem
             raise UserError(f'training would overwrite the bundled weights {name}: give another '
                             f'--ckpt_path; --init {name} starts from them')
-        if self.trains or 'ckpt_path' in self.given or Path(path).exists():
+        asked_for = self.given.keys() & {'ckpt_path', *MODEL_SETTINGS}
+        if self.trains or asked_for or Path(path).exists():
             return path
-        sizes = read_record(PRETRAINED).get('settings', {})
-        if any(getattr(self.settings, name) != value for name, value in model_sizes(sizes)):
-            return path                            # which load_weights will miss
         print(f'nothing was trained here yet (no {path}): these are the pretrained weights')
         return PRETRAINED
 
     def open_model(self):
         """Make `model`: one with the weights in use, or a new one to train."""
-        trained_size = self.record.get('settings', {}).get('image_size')
-        if is_bundled(self.weights) and trained_size not in (None, self.settings.image_size):
-            raise UserError(f'the bundled weights are of images of {trained_size} x {trained_size} '
-                            f'pixels: leave image_size out, or train weights of another size')
         torch.manual_seed(self.settings.seed)
         try:
-            model = VAE(**dict(model_sizes(vars(self.settings))))
+            model = VAE(**{name: getattr(self.settings, name) for name in MODEL_SETTINGS})
         except ValueError as error:
             raise UserError(error) from error
         if not self.trains:
@@ -251,22 +245,15 @@ class Session:
     def fitting(self):
         """(images whose codes priors and directions are fitted to, looks of new ones or None).
 
-        They are those that the weights know: of the source that they were trained on, else of the
-        one in use. Where less than half of those trained on are there, it is the first half of the
+        They are those that the weights know, where they were trained on them, else in the source
+        in use. Where less than half of those trained on are there, it is the first half of the
         held-out images in use, from now on known.
         """
-        settings, known = self.settings, ()
-        enough = self.trained_on.get('n_images', 1) / 2
-        if not self.trains and self.own_root and (
-                settings.data_root or settings.n_images or 'crop' in self.given):
-            try:
-                known, _ = self.known_and_held_out(self.own_root,
-                                                   self.record['settings'].get('n_images'))
-            except UserError as error:
-                print(printable(f'the images that these weights were trained on: {error}'))
-        if len(known) < enough:
-            known, held_out = self.splits
-        if len(known) < enough:
+        known, held_out = self.splits
+        if not self.trains and self.own_root is not None:
+            known, _ = self.known_and_held_out(self.own_root,
+                                               self.record['settings'].get('n_images'))
+        if len(known) < self.trained_on.get('n_images', 1) / 2:
             known = Subset(held_out.dataset, held_out.indices[:(len(held_out) + 1) // 2])
             return known, looks_of(known)
         return known, None
@@ -283,8 +270,9 @@ class Session:
     def fitting_codes(self):
         """Mean and logvar (N, latent_dim) of the codes that priors and directions are fitted to."""
         images, new = self.fitting
-        which = 'that these weights know' if new is None else (
-            'which these weights do not know, and which are not judged')
+        which = 'that these weights know'
+        if new is not None:
+            which = 'which these weights do not know, and which are not judged'
         n = len(images)
         print(printable(f'fitting to the codes of {n:,} image{"s" * (n != 1)} in '
                         f'{images.dataset.root}, {which}'), flush=True)
@@ -332,31 +320,24 @@ class Session:
         return next(iter(self.shown_batches)) if self.has_images else None
 
     @property
-    def read_out(self):
-        """A linear model that tells attributes from codes, fitted to training images.
-
-        Where none of the images was trained on, or all of them were, it is fitted to the first half
-        of them, and judged on the others: those that it was fitted to it knows by heart. None:
-        there are no attributes of these images, which a line says.
-        """
-        training, of_judged = self.splits[0].indices, self.evaluated.indices
-        half = 0 if all(map(len, self.splits)) else len(of_judged) // 2
-        of_known = of_judged[:half] if half else training
-        of_known = of_known[::max(1, len(of_known) // MOST_FITTED)]
-        names = [self.dataset.names[i] for i in (*of_known, *of_judged)]
+    def probe(self):
+        """A LinearProbe, fitted to the images in use that the weights know; None, with a line."""
+        known, judged = self.splits[0].indices, self.evaluated.indices
+        if not known or not len(self.splits[1]):
+            print('no linear probe: it is fitted to images that the weights were trained on, and '
+                  'judged on others')
+            return None
+        known = known[::max(1, len(known) // MOST_FITTED)]
+        names = [self.dataset.names[i] for i in (*known, *judged)]
         try:
             attributes = read_attributes(self.dataset.root, names)
         except UserError as error:
-            print(printable(f'nothing is told from the codes: {error}'))
+            print(printable(f'no linear probe: {error}'))
             return None
         mean, _ = encode_all(self.model, self.device, batches(
-            Subset(self.dataset, of_known), 64, shuffle=False))
-        n = len(of_known)
-        if half:
-            print(f'attributes are told by a model fitted to {n:,} of these images, not to '
-                  f'those that the weights were trained on')
-        return ReadOut(mean, {name: has[:n] for name, has in attributes.items()},
-                       {name: has[n + half:] for name, has in attributes.items()}, skip=half)
+            Subset(self.dataset, known), 64, shuffle=False))
+        return LinearProbe(mean, {name: has[:len(known)] for name, has in attributes.items()},
+                           {name: has[len(known):] for name, has in attributes.items()})
 
     def codes(self, prior, n):
         """n random codes (n, latent_dim) of a prior, the same for the same seed."""
@@ -460,8 +441,3 @@ class Session:
                                      [images.dataset.names[i] for i in images.indices])
         return attribute_directions(self.fitting_codes[0], attributes)
 
-
-def model_sizes(settings):
-    """The settings among these that make a model: (name, value) of each, values as tuples."""
-    return [(name, tuple(value) if isinstance(value, list) else value)
-            for name, value in settings.items() if name in MODEL_SETTINGS]

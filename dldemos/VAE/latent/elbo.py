@@ -5,20 +5,12 @@ distribution is N(mean, exp(logvar)), its prior N(0, I); all divergences are in 
 """
 import math
 
-import torch
+from torch.distributions import Normal, kl_divergence
 
 
 def kl_per_dimension(mean, logvar):
-    """KL(N(mean, exp(logvar)) || N(0, 1)) of each number of each code, (N, latent_dim).
-
-    The closed form of Kingma and Welling 2013, appendix B.
-    """
-    return -0.5 * (1 + logvar - mean**2 - torch.exp(logvar))
-
-
-def kl_divergence(mean, logvar):
-    """KL(N(mean, exp(logvar)) || N(0, I)) of each code: (N, latent_dim) -> (N,)."""
-    return kl_per_dimension(mean, logvar).sum(dim=1)
+    """KL(N(mean, exp(logvar)) || N(0, 1)) of each number of each code, (N, latent_dim)."""
+    return kl_divergence(Normal(mean, (logvar / 2).exp(), validate_args=False), Normal(0.0, 1.0))
 
 
 def calibrated_kl_weight(variance, n_values):

@@ -4,6 +4,7 @@ Images are (N, 3, H, W) in [0, 1]. Every function is deterministic for a seed.
 """
 import json
 import math
+from collections import defaultdict
 from functools import partial
 from pathlib import Path
 
@@ -12,12 +13,7 @@ import torch.nn.functional as F
 from tqdm import tqdm
 
 from dldemos.VAE.latent.codes import count_images, decode_batches
-from dldemos.VAE.latent.elbo import (
-    bits_per_dimension,
-    calibrated_kl_weight,
-    implied_variance,
-    kl_divergence,
-)
+from dldemos.VAE.latent.elbo import bits_per_dimension, calibrated_kl_weight, implied_variance
 from dldemos.VAE.latent.embedding import (
     N_FEATURES,
     embed,
@@ -25,10 +21,12 @@ from dldemos.VAE.latent.embedding import (
     precision_and_recall,
 )
 from dldemos.VAE.latent.walks import normal_codes
-from dldemos.VAE.latent.wasserstein import Patches, sliced_wasserstein
+from dldemos.VAE.latent.wasserstein import sliced_wasserstein
 from dldemos.VAE.support.files import WORK_DIR, atomic_write, printable
 
-MOST_COMPARED = 2048         # images of a set whose distance to another is measured
+MOST_COMPARED = 2048         # images of a set whose distance to another is measured, and
+MOST_VALUES = 2**25          # numbers of these images: fewer of large ones
+LEAST_FOR_FRECHET = 200      # images of a set: below 65 their covariance has no inverse
 ACTIVE_THRESHOLD = 0.01
 WINDOW = 11                  # pixels a side of the windows of SSIM
 LABELS = {                   # what `evaluate` prints for its metrics
@@ -42,24 +40,29 @@ LABELS = {                   # what `evaluate` prints for its metrics
     'bits_implied': 'bits/dim, variance {variance_implied:.3g} (of kl_weight)',
     'bits_best': 'bits/dim, variance {mse_sampled:.3g} (the best)',
     'active_units': 'active units of {latent_dim}, variance > ' + str(ACTIVE_THRESHOLD),
-    'read_out': 'attributes told from the code, 0.5: by chance',
+    'linear_probe': 'linear probe, balanced accuracy (chance: 0.5)',
 }
-DISTANCES = ('swd', 'frechet', 'precision', 'recall')
+DISTANCES = {'swd': '8.1f', 'frechet': '10.1f', 'precision': '11.3f', 'recall': '8.3f'}
+TABLE_HEAD = '''\
+one half of the images against       SWD   Frechet  precision  recall
+                                  x 1000    x 1000
+                                   lower is better   higher is better'''
 COMPARED = {'halves': 'other half of the images', 'reconstructions': 'reconstructions'}
 
 
 @torch.no_grad()
-def evaluate(device, model, dataloader, kl_weight, draw_codes=None, work_dir=WORK_DIR,
-             read_out=None, seed=0):
+def evaluate(device, model, dataloader, loss_fn, kl_weight, draw_codes=None, work_dir=WORK_DIR,
+             probe=None, seed=0):
     """Print metrics of the model on held-out images.
 
-    The images pass by a batch at a time: of any number of them only sums are kept, and patches
-    and embeddings of at most 2 * MOST_COMPARED, for the distances.
+    The images pass by a batch at a time: of any number of them only sums are kept, and at most
+    2 * MOST_COMPARED of them, with their embeddings, for the distances.
 
     Args:
+        loss_fn: that of main.py.
         draw_codes: {prior: function of a number of codes -> (n, latent_dim)}; each gets the
             distance of the faces decoded from them. None: N(0, I) alone.
-        read_out: a ReadOut of the attributes of these images, in their order; None: not known.
+        probe: a LinearProbe for the attributes of these images, in their order; None: not known.
 
     Returns:
         {metric: value}, by the keys of LABELS and kl_weight, latent_dim, variance_implied; the
@@ -70,19 +73,17 @@ def evaluate(device, model, dataloader, kl_weight, draw_codes=None, work_dir=WOR
     """
     model.to(device, memory_format=torch.channels_last).eval()
     draw_codes = draw_codes or {'normal': partial(normal_codes, model.latent_dim, seed=seed)}
-    n_images = count_images(dataloader)
-    halves = Halves(n_images, seed)
+    halves = Halves(count_images(dataloader), seed)
     torch.manual_seed(seed)
-    metrics, n_active, n_values = measure(device, model, dataloader, n_images, halves, read_out)
+    metrics, n_values = measure(device, model, dataloader, loss_fn, kl_weight, halves, probe)
     metrics |= likelihood(metrics, kl_weight, n_values)
-    attributes = read_out.balanced_accuracy() if read_out else {}
+    attributes = probe.balanced_accuracy() if probe else {}
     if attributes:
-        metrics['read_out'] = sum(attributes.values()) / len(attributes)
+        metrics['linear_probe'] = sum(attributes.values()) / len(attributes)
     if metrics['n_images'] < 2:
         print('one image: no active units and no distances, which need two')
-    else:
-        metrics['active_units'] = n_active
-        found = distances(device, model, halves, draw_codes) if 'ssim' in metrics else {}
+    elif 'ssim' in metrics:
+        found = distances(device, model, halves, draw_codes)
         metrics |= {name: value for name, value in found.items() if math.isfinite(value)}
     show(metrics, attributes, draw_codes)
     if attributes:
@@ -99,98 +100,110 @@ def show(metrics, attributes, priors):
     for name, label in LABELS.items():
         if name in metrics:
             value = metrics[name]
-            print(f'{label.format(**metrics):<44} '
+            print(f'{label.format(**metrics):<46} '
                   + (f'{value:>10.4g}' if isinstance(value, float) else f'{value:>10}'))
     best_first = sorted(attributes, key=attributes.get, reverse=True)
     for i in range(0, len(best_first), 4):
         print(printable('  ' + ' '.join(f'{name[:19]:<19} {attributes[name]:.2f}'
                                         for name in best_first[i:i + 4])))
-    if 'swd_halves' in metrics:
-        print(f'{"one half of the images against":<32}{"SWD":>8}{"Frechet":>10}{"precision":>11}'
-              f'{"recall":>8}')
-        print(f'{"":<32}{"x 1000":>8}{"x 1000":>10}')
+    if 'swd_halves' not in metrics:
+        return
+    print(TABLE_HEAD)
     for which, label in {**COMPARED, **{prior: f'samples of {prior}' for prior in priors}}.items():
-        values = [metrics.get(f'{distance}_{which}') for distance in DISTANCES]
-        if any(value is not None for value in values):
+        values = {name: metrics.get(f'{name}_{which}') for name in DISTANCES}
+        if any(value is not None for value in values.values()):
             print(f'{label:<32}' + ''.join(
-                ' ' * width if value is None else f'{value:>{width}.{digits}f}' for
-                value, width, digits in zip(values, (8, 10, 11, 8), (1, 1, 3, 3))))
+                ' ' * int(form.partition('.')[0]) if values[name] is None else
+                f'{values[name]:{form}}' for name, form in DISTANCES.items()))
+    print('SWD is of patches, of any images; the others of an embedding of faces, and mean little '
+          'of other images')
+    if 'frechet_halves' not in metrics:
+        print(f'no Frechet distance: each half needs {LEAST_FOR_FRECHET} images')
 
 
-def measure(device, model, dataloader, n_images, halves, read_out=None):
-    """One pass over the images, each batch of which is given to `halves` as well.
+def measure(device, model, dataloader, loss_fn, kl_weight, halves, probe=None):
+    """One pass over the images, each batch of which is given to `halves` and `probe` as well.
 
     Returns:
-        The metrics that are means over the images, the number of active units, and the number
-        of values of an image.
+        The metrics that are means over the images, with the number of active units; and the
+        number of values of an image.
     """
-    sums = {}
-    codes = RunningVariance()
-    with tqdm(total=n_images, desc='evaluating', unit='image', leave=False, disable=None) as bar:
+    sums, n_images = defaultdict(float), 0
+    with tqdm(total=halves.n_all, desc='evaluating', unit='image', leave=False,
+              disable=None) as bar:
         for images in dataloader:
-            is_large = min(images.shape[-2:]) >= WINDOW
             images = images.to(device, memory_format=torch.channels_last)
             mean, logvar = model.encode(images)
+            codes = mean.cpu().double()
             decoded = model.decode(mean)
             sampled = model.decode(model.reparameterize(mean, logvar))
+            loss, _, kl = loss_fn(images, sampled, mean, logvar, kl_weight, return_terms=True)
             of_batch = {'mse_sampled': F.mse_loss(sampled, images).item(),
                         'mse_mean': F.mse_loss(decoded, images).item(),
-                        'kl': kl_divergence(mean, logvar).mean().item()}
-            if is_large:
+                        'kl': kl.item(), 'loss': loss.item(),
+                        'code': codes.mean(0), 'code_squared': codes.square().mean(0)}
+            if min(images.shape[-2:]) >= WINDOW:
                 of_batch['ssim'] = ssim(decoded.clamp(0, 1), images)
                 halves.add(images, decoded)
-            if read_out:
-                read_out.add(mean)
+            if probe:
+                probe.add(mean)
             for name, value in of_batch.items():
-                sums[name] = sums.get(name, 0.0) + len(images) * value
-            codes.add(mean)
+                sums[name] += len(images) * value
+            n_images += len(images)
             bar.update(len(images))
-    return ({'n_images': codes.n, **{name: total / codes.n for name, total in sums.items()},
-             'latent_dim': mean.shape[1]}, codes.n_above(ACTIVE_THRESHOLD), images[0].numel())
+    metrics = {name: total / n_images for name, total in sums.items()}
+    variance = metrics.pop('code_squared') - metrics.pop('code').square()
+    metrics |= {'n_images': n_images, 'latent_dim': mean.shape[1]}
+    if n_images > 1:
+        # active units: Burda, Grosse and Salakhutdinov, "Importance Weighted Autoencoders", 2016
+        is_active = variance * n_images / (n_images - 1) > ACTIVE_THRESHOLD
+        metrics['active_units'] = int(is_active.sum())
+    return metrics, images[0].numel()
 
 
 def likelihood(metrics, kl_weight, n_values):
-    """The loss, and the ELBO in bits, that follow from mse_sampled, mse_mean and kl."""
+    """The ELBO in bits, and PSNR, that follow from mse_sampled, mse_mean and kl."""
     error, kl = metrics['mse_sampled'], metrics['kl']
     if kl_weight == 'auto':
         kl_weight = calibrated_kl_weight(error, n_values)
-    found = {'kl_weight': kl_weight, 'psnr': psnr(metrics['mse_mean']),
-             'loss': error + kl_weight * kl}
-    for name, variance in (('bits_implied', implied_variance(kl_weight, n_values)),
-                           ('bits_best', error)):
+    implied = implied_variance(kl_weight, n_values)
+    found = {'kl_weight': kl_weight, 'variance_implied': implied,
+             'psnr': psnr(metrics['mse_mean'])}
+    for name, variance in (('bits_implied', implied), ('bits_best', error)):
         if variance > 0:
             found[name] = bits_per_dimension(error * n_values, kl, n_values, variance)
-    return {**found, 'variance_implied': implied_variance(kl_weight, n_values)}
+    return found
 
 
 class Halves:
     """Two halves of the images, in random order, of at most MOST_COMPARED each.
 
-    Their patches, their embeddings and those of their reconstructions, (2, n, 64).
+    images, and the embeddings of these and of their reconstructions, (2 n, ...): the first n rows
+    are one half, the others the other.
     """
 
     def __init__(self, n_images, seed):
-        n = min(n_images // 2, MOST_COMPARED)
-        order = torch.randperm(n_images, generator=torch.Generator().manual_seed(seed))
-        self.patches = Patches(n), Patches(n)
-        self.embedded, self.reconstructed = torch.empty(2, 2, n, N_FEATURES)
-        self.place = torch.full((n_images,), -1)          # in the first n, or the second
-        self.place[order[:2 * n]] = torch.arange(2 * n)
-        self.n_images, self.n_seen = n, 0
+        self.n_all, self.n_seen = n_images, 0
+        self.order = torch.randperm(n_images, generator=torch.Generator().manual_seed(seed))
+
+    def make_room(self, image):
+        n = 2 * min(self.n_all // 2, MOST_COMPARED, max(1, MOST_VALUES // image.numel()))
+        self.row = torch.full((self.n_all,), -1)                  # -1: in neither half
+        self.row[self.order[:n]] = torch.arange(n)
+        self.images = torch.empty(n, *image.shape)
+        self.embedded, self.reconstructed = torch.empty(2, n, N_FEATURES)
 
     def add(self, images, decoded):
         """Take what belongs to the halves of the next images, and of what they decode to."""
-        place = self.place[self.n_seen:self.n_seen + len(images)]
+        if not self.n_seen:
+            self.make_room(images[0])
+        row = self.row[self.n_seen:self.n_seen + len(images)]
         self.n_seen += len(images)
-        chosen = place >= 0
-        if not chosen.any():
-            return
-        half, index = place[chosen] // self.n_images, place[chosen] % self.n_images
-        self.embedded[half, index] = embed(images[chosen])
-        self.reconstructed[half, index] = embed(decoded[chosen])
-        for i, patches in enumerate(self.patches):
-            if (half == i).any():
-                patches.add(images[chosen][half == i], index[half == i])
+        chosen = row >= 0
+        if chosen.any():
+            self.images[row[chosen]] = images[chosen].cpu()
+            self.embedded[row[chosen]] = embed(images[chosen])
+            self.reconstructed[row[chosen]] = embed(decoded[chosen])
 
 
 def distances(device, model, halves, draw_codes):
@@ -199,26 +212,25 @@ def distances(device, model, halves, draw_codes):
     That of embeddings is a mean over the halves, and a half's reconstructions are compared with
     the images of the other: by chance alone they are as far apart as the halves.
     """
-    n, half = halves.n_images, halves.patches[0].descriptors()
-    one, other = halves.embedded
-    found = {'swd_halves': sliced_wasserstein(half, halves.patches[1].descriptors()),
+    images, (one, other) = halves.images.chunk(2), halves.embedded.chunk(2)
+    of_one, of_other = halves.reconstructed.chunk(2)
+    found = {'swd_halves': sliced_wasserstein(*images),
              **compared('halves', [(one, other), (other, one)]),
-             **compared('reconstructions', zip((one, other), halves.reconstructed.flip(0)))}
+             **compared('reconstructions', [(one, of_other), (other, of_one)])}
     for prior, draw in draw_codes.items():
-        patches, embedded = Patches(n), []
-        for faces in decode_batches(model, device, draw(n)):
-            faces = faces.clamp(0, 1)
-            patches.add(faces, torch.arange(len(faces)) + sum(map(len, embedded)))
-            embedded.append(embed(faces))
-        found[f'swd_{prior}'] = sliced_wasserstein(half, patches.descriptors())
-        found |= compared(prior, [(one, torch.cat(embedded)), (other, torch.cat(embedded))])
+        decoded = decode_batches(model, device, draw(len(one)))
+        faces = torch.cat([faces.clamp(0, 1) for faces in decoded])
+        embedded = torch.cat([embed(some) for some in faces.split(64)])
+        found[f'swd_{prior}'] = sliced_wasserstein(images[0], faces)
+        found |= compared(prior, [(one, embedded), (other, embedded)])
     return found
 
 
 def compared(which, pairs):
     """Distance, precision and recall of embeddings, means over pairs (of images, of others)."""
-    pairs = list(pairs)
-    found = {f'frechet_{which}': 1000 * mean_of(frechet_distance(*pair) for pair in pairs)}
+    pairs, found = list(pairs), {}
+    if len(pairs[0][0]) >= LEAST_FOR_FRECHET:
+        found[f'frechet_{which}'] = 1000 * mean_of(frechet_distance(*pair) for pair in pairs)
     shares = [precision_and_recall(*pair) for pair in pairs]
     if None not in shares:
         for name, values in zip(('precision', 'recall'), zip(*shares)):
@@ -263,35 +275,3 @@ def gaussian_windows(size):
     window = window / window.sum()
     return torch.stack([F.pad(window, (i, size - WINDOW - i))
                         for i in range(size - WINDOW + 1)])
-
-
-class RunningVariance:
-    """The variance of each column of values (N, D) that come in batches, in float64.
-
-    Chan, Golub and LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing Sample
-    Variances", 1979: sums of squares about the mean, which lose no digits.
-    """
-
-    def __init__(self):
-        self.n, self.mean, self.squares = 0, 0.0, 0.0
-
-    def add(self, values):
-        values = values.cpu().double()
-        n, mean = len(values), values.mean(0)
-        step = mean - self.mean
-        self.squares = (self.squares + (values - mean).square().sum(0)
-                        + step**2 * (self.n * n / (self.n + n)))
-        self.n += n
-        self.mean = self.mean + step * (n / self.n)
-
-    def variance(self):
-        """Of each column, (D,); of two values at least."""
-        return self.squares / (self.n - 1)
-
-    def n_above(self, threshold):
-        """How many columns vary more than that; 0 where a single value is known.
-
-        Of codes' means: active units (Burda, Grosse and Salakhutdinov, "Importance Weighted
-        Autoencoders", 2016, section 5.2).
-        """
-        return int((self.variance() > threshold).sum()) if self.n > 1 else 0

@@ -88,7 +88,7 @@ def load_weights(path, model):
     for name, tensor in weights.items():
         if getattr(tensor, 'shape', None) != expected[name].shape:
             raise UserError(f'{path} is of a VAE of other sizes ({name} differs): give the '
-                            f'hiddens and latent_dim that it was trained with')
+                            f'hiddens, latent_dim and image_size that it was trained with')
     model.load_state_dict(weights)
 
 
