@@ -10,6 +10,7 @@ from baseline import baseline_epoch
 from conftest import REPOSITORY, run_module, small_vae
 from PIL import Image
 from torch.distributions import Normal, kl_divergence
+from torchvision.transforms import ToPILImage
 
 from dldemos.VAE import main as program
 from dldemos.VAE.load_celebA import get_dataloader
@@ -24,7 +25,7 @@ def test_loss_is_the_closed_form():
     kl = kl_divergence(Normal(mean, logvar.exp().sqrt()), Normal(0.0, 1.0)).sum(1).mean()
     expected = ((y - y_hat)**2).mean() + 0.00025 * kl
     torch.testing.assert_close(program.loss_fn(y, y_hat, mean, logvar), expected)
-    loss, reconstruction, divergence = program.loss_fn(y, y_hat, mean, logvar, kl_weight=2.0,
+    loss, reconstruction, divergence = program.loss_fn(y, y_hat, mean, logvar, weight=2.0,
                                                        return_terms=True)
     torch.testing.assert_close(divergence, kl)
     torch.testing.assert_close(loss, reconstruction + 2 * kl)
@@ -52,6 +53,39 @@ def test_training_is_the_articles_loop(images, here, capsys):
     assert row[0] == '1/1'
     assert float(row[1]) == pytest.approx(sums[0].item() / 10, abs=1e-5)
     assert float(row[3]) == pytest.approx(sums[1].item() / 10, abs=1e-2)
+
+
+def test_the_articles_own_program_runs_on_the_loader_and_the_model(images, here):
+    """A training, a reconstruction and a sample, by the calls that it makes."""
+    (here / 'data/celebA').mkdir(parents=True)
+    images.rename(here / 'data/celebA/img_align_celeba')
+    (here / 'dldemos/VAE').mkdir(parents=True)
+    device = 'cpu'
+    dataloader, model = get_dataloader(), VAE().to(device)
+    optimizer, losses = torch.optim.Adam(model.parameters(), 0.005), []
+    for _ in range(2):
+        loss_sum = 0
+        for x in dataloader:
+            x = x.to(device)
+            y_hat, mean, logvar = model(x)
+            kl = torch.mean(-0.5 * torch.sum(1 + logvar - mean**2 - torch.exp(logvar), 1), 0)
+            loss = torch.nn.functional.mse_loss(y_hat, x) + 0.00025 * kl
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            loss_sum += loss
+        losses.append(loss_sum / len(dataloader.dataset))
+        torch.save(model.state_dict(), 'dldemos/VAE/model.pth')
+    assert losses[1] < losses[0]
+    model.load_state_dict(torch.load('dldemos/VAE/model.pth', device))
+    model.eval()
+    batch = next(iter(dataloader))
+    decoded = model(batch[0:1, ...].to(device))[0][0].detach().cpu()
+    above = ToPILImage()(torch.cat((decoded, batch[0].detach().cpu()), 1))
+    sampled = ToPILImage()(model.sample(device)[0].detach().cpu())
+    assert (above.size, sampled.size) == ((64, 128), (64, 64))
+    program.main(['reconstruct', 'generate', '--device', 'cpu', '--data_root',
+                  'data/celebA/img_align_celeba'])             # its weights are those of ours
 
 
 def test_training_lowers_the_loss_and_saves_the_weights(images, here, capsys):

@@ -78,7 +78,7 @@ def test_auto_has_the_gradient_of_the_calibrated_elbo():
     mean, logvar = torch.randn(2, 4, 16)
     y_hat.requires_grad_()
     mean.requires_grad_()
-    program.loss_fn(y, y_hat, mean, logvar, kl_weight='auto').backward()
+    program.loss_fn(y, y_hat, mean, logvar, weight='auto').backward()
     found = y_hat.grad.clone(), mean.grad.clone()
     y_hat.grad = mean.grad = None
     error = (y - y_hat).square().mean()

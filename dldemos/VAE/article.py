@@ -57,7 +57,7 @@ def fit(images, n_steps, kl_weight, name, kind=VAE):
         step, n_steps, 'linear', warm_up=0.5))
     batches = (images[chosen] for chosen in shuffled(len(images), n_steps))
     bar = tqdm(batches, name, n_steps, leave=False, disable=None)
-    program.train_epoch(model, bar, optimizer, schedule, kl_weight=kl_weight)
+    program.train_epoch(model, bar, optimizer, schedule, weight=kl_weight)
     return model.eval()
 
 

@@ -69,7 +69,7 @@ def prepared(action, s, program):
     if action == 'reconstruct':
         return program['reconstruct'], (s.device, s.shown_batches, s.model)
     if action == 'generate':
-        return program['generate'], (s.device, s.model, None, s.given_codes, s.named_after)
+        return program['generate'], (s.device, s.model, s.given_codes, s.named_after)
     if action == 'attributes':
         return draw_attributes, (s.device, s.model, s.directions, s.faces, s.random_codes,
                                  s.settings.attribute, s.folder)

@@ -73,13 +73,13 @@ RECIPES = {
 }
 
 
-def loss_fn(y, y_hat, mean, logvar, kl_weight=None, return_terms=False):
-    """The loss of the article: reconstruction + kl_weight * KL.
+def loss_fn(y, y_hat, mean, logvar, weight=None, return_terms=False):
+    """The loss of the article: reconstruction + weight * KL.
 
     Args:
         y, y_hat: images and decoded images, (N, 3, 64, 64).
         mean, logvar: the codes' distributions, (N, latent_dim).
-        kl_weight: a number; 'auto': of the best decoder variance for this batch; None: as above.
+        weight: a number; 'auto': of the best decoder variance for this batch; None: kl_weight.
 
     Returns:
         The loss; with return_terms, (loss, reconstruction, kl): the squared error, a mean over
@@ -88,7 +88,7 @@ def loss_fn(y, y_hat, mean, logvar, kl_weight=None, return_terms=False):
     """
     reconstruction = F.mse_loss(y_hat, y)
     kl = torch.mean(-0.5 * torch.sum(1 + logvar - mean**2 - torch.exp(logvar), dim=1))
-    weight = globals()['kl_weight'] if kl_weight is None else kl_weight
+    weight = kl_weight if weight is None else weight
     if weight == 'auto':
         weight = calibrated_kl_weight(reconstruction.detach(), y[0].numel())
     loss = reconstruction + weight * kl
@@ -120,20 +120,21 @@ def train(device, dataloader, model, held_out=None, settings=None, **changes):
             run.end_epoch()
 
 
-def train_epoch(model, dataloader, optimizer, schedule, count=lambda *terms: None, kl_weight=None):
+def train_epoch(model, dataloader, optimizer, schedule, count=None, weight=None):
     """One pass over batches of images (N, 3, 64, 64).
 
     Args:
-        count: called after each step with its (loss, reconstruction, kl).
-        kl_weight: as in loss_fn.
+        count: called after each step with its (loss, reconstruction, kl), if given.
+        weight: as in loss_fn.
     """
     for x in dataloader:
         y_hat, mean, logvar = model(x)
-        loss, reconstruction, kl = loss_fn(x, y_hat, mean, logvar, kl_weight, return_terms=True)
+        loss, reconstruction, kl = loss_fn(x, y_hat, mean, logvar, weight, return_terms=True)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        count(loss, reconstruction, kl)
+        if count is not None:
+            count(loss, reconstruction, kl)
         schedule.step()
 
 
@@ -151,27 +152,27 @@ def reconstruct(device, dataloader, model, n_images=16):
 
 
 @torch.no_grad()
-def generate(device, model, n_samples=None, code=None, prior='normal'):
-    """Draw faces from random codes of N(0, I), or from given ones.
+def generate(device, model, code=None, prior='normal'):
+    """Draw n_samples faces from random codes of N(0, I), or from given ones.
 
     generate.jpg in work_dir, or generate_flow.jpg, generate_code.jpg ... for given codes of another
     prior or a file; each face also as a PNG in the folder save_images. Returns the picture.
 
     Args:
-        code: (N, latent_dim), of `prior`; without it there are n_samples of N(0, I).
+        code: (N, latent_dim), of `prior`; without it they are of N(0, I).
     """
     if code is None and prior != 'normal':
         raise ValueError(f'give the codes of the prior {prior}; see latent/priors.py')
     model.to(device).eval()
     if code is None:
-        n_samples = n_samples or globals()['n_samples']
-        bar = tqdm(range(0, n_samples, 64), leave=False, disable=None if n_samples > 1280 else True)
-        faces = (model.sample(device, min(64, n_samples - n_drawn), temperature).cpu()
+        n_faces = n_samples
+        bar = tqdm(range(0, n_faces, 64), leave=False, disable=None if n_faces > 1280 else True)
+        faces = (model.sample(device, min(64, n_faces - n_drawn), temperature).cpu()
                  for n_drawn in bar)
     else:
-        n_samples, faces = len(code), decode_batches(model, device, code)
+        n_faces, faces = len(code), decode_batches(model, device, code)
     name = 'generate' if prior == 'normal' else f'generate_{prior}'
-    return save_picture(draw_and_save(faces, n_samples, save_images), f'{work_dir}/{name}.jpg')
+    return save_picture(draw_and_save(faces, n_faces, save_images), f'{work_dir}/{name}.jpg')
 
 
 # Other actions, for notebooks: as generate does, they follow the settings above
