@@ -9,7 +9,7 @@ from runs import REPOSITORY
 
 from dldemos.VAE.images.grids import labelled_rows, save_picture
 from dldemos.VAE.pretrained import random_codes, vae
-from dldemos.VAE.training.checkpoint import BUNDLED
+from dldemos.VAE.weights import BUNDLED
 
 N_FACES, SEED = 10, 0
 

@@ -26,15 +26,15 @@ from dldemos.VAE.images.looks import trained_on
 from dldemos.VAE.latent import priors
 from dldemos.VAE.latent.attributes import attribute_directions, read_attributes
 from dldemos.VAE.latent.codes import encode_all
-from dldemos.VAE.latent.kept import DIRECTIONS, PRIOR, kept_or_fitted
+from dldemos.VAE.latent.fitted import DIRECTIONS, PRIOR, load_or_fit
 from dldemos.VAE.load_celebA import CelebADataset, batches, split
 from dldemos.VAE.model import VAE
 from dldemos.VAE.support.files import atomic_write, beside_weights
-from dldemos.VAE.training.checkpoint import (
+from dldemos.VAE.weights import (
     FREE_SETTINGS,
     load_weights,
     looks_file,
-    read_record,
+    read_manifest,
     sha256,
     weights_file,
 )
@@ -57,9 +57,9 @@ def fit(bundled, model, training):
     codes = encode_all(model, torch.device('cpu'), batches(training, 64, shuffle=False))
     torch.manual_seed(0)
     for prior in priors.PRIORS[1:]:
-        kept_or_fitted(prior, bundled, PRIOR, lambda prior=prior: (in_16_bits(priors.fit(
+        load_or_fit(prior, bundled, PRIOR, lambda prior=prior: (in_16_bits(priors.fit(
             prior, *codes)), None))
-    kept_or_fitted('directions', bundled, DIRECTIONS, lambda: (attribute_directions(
+    load_or_fit('directions', bundled, DIRECTIONS, lambda: (attribute_directions(
         codes[0], read_attributes(dataset.root, names)), None))
 
 
@@ -104,7 +104,7 @@ def main():
         beside_weights(bundled, ending).unlink(missing_ok=True)
     dataset = CelebADataset(args.root)
     training, held_out = split(dataset, 0.1)
-    record = read_record(trained)
+    manifest = read_manifest(trained)
     images, looks = trained_on(training)
     with atomic_write(looks_file(bundled)) as file:
         np.save(file, looks)
@@ -114,9 +114,9 @@ def main():
         'terms': TERMS,
         'trained_on': {**images, 'root': 'CelebA'},
         'held_out': {'n_images': len(held_out)},
-        'epochs': record['epochs'], 'steps': record['steps'],
+        'epochs': manifest['epochs'], 'steps': manifest['steps'],
         'command': f'python -m dldemos.VAE.main train {TRAINING[args.name]}',
-        'settings': {name: value for name, value in record['settings'].items()
+        'settings': {name: value for name, value in manifest['settings'].items()
                      if name not in (*FREE_SETTINGS, 'images')},
         'metrics_without_data': without_data(model),
         'versions': {'python': platform.python_version(), 'torch': torch.__version__,

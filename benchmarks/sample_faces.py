@@ -19,13 +19,13 @@ from dldemos.VAE.load_celebA import CelebADataset, batches
 from dldemos.VAE.main import loss_fn
 from dldemos.VAE.model import VAE
 from dldemos.VAE.pretrained.sample_faces import DRAWN_BY, draw_sample_faces
-from dldemos.VAE.training.checkpoint import (
+from dldemos.VAE.training.steps import average_terms
+from dldemos.VAE.weights import (
     load_weights,
     read_looks,
-    read_record,
+    read_manifest,
     weights_file,
 )
-from dldemos.VAE.training.steps import average_terms
 
 
 def main():
@@ -36,7 +36,7 @@ def main():
     parser.add_argument('--n_faces', type=int, default=4000)
     args = parser.parse_args()
     photographs, path = CelebADataset(args.root), weights_file(DRAWN_BY)
-    known = are_known(photographs.looks, *read_looks(path, read_record(path)))
+    known = are_known(photographs.looks, *read_looks(path, read_manifest(path)))
     held_out = batches(Subset(photographs, np.flatnonzero(~known).tolist()), 64, shuffle=False)
     model, found = VAE(), []
     with tempfile.TemporaryDirectory() as folder:

@@ -23,7 +23,7 @@ import torch
 from runs import REPOSITORY
 
 from dldemos.VAE.latent.attributes import SHOWN_ATTRIBUTES
-from dldemos.VAE.training.checkpoint import PRETRAINED
+from dldemos.VAE.weights import PRETRAINED
 
 OPEN = 'from dldemos.VAE.load_celebA import *; next(iter(batches(CelebADataset("{root}"))))'
 BUNDLED, OWN = '--ckpt_path pretrained', '--ckpt_path model.pth'

@@ -15,7 +15,7 @@ from dldemos.VAE.latent.attributes import (
     draw_attributes,
     find_attribute,
 )
-from dldemos.VAE.latent.kept import DIRECTIONS, kept_or_fitted
+from dldemos.VAE.latent.fitted import DIRECTIONS, load_or_fit
 from dldemos.VAE.pretrained.sample_faces import draw_sample_faces
 from dldemos.VAE.support.errors import UserError, exit_status
 
@@ -186,7 +186,7 @@ def test_weights_of_images_without_a_list_say_what_to_do(here, images):
     Path(program.ckpt_path).with_suffix('.json').unlink()            # as of the article's script
     with pytest.raises(UserError, match='no list_attr_celeba.txt.*--ckpt_path sharp'):
         program.main(['attributes', '--data_root', str(images), *SMALL])
-    kept_or_fitted('directions', program.ckpt_path, DIRECTIONS,
+    load_or_fit('directions', program.ckpt_path, DIRECTIONS,
                    lambda: ({'Smiling': torch.randn(8)}, None))
     program.main(['attributes', '--data_root', str(images), *SMALL])
     assert Image.open('work_dirs/attributes.jpg').width > 300

@@ -21,7 +21,7 @@ from dldemos.VAE.latent.page import by_information, page
 from dldemos.VAE.latent.walks import lerp, slerp
 from dldemos.VAE.load_celebA import CelebADataset
 from dldemos.VAE.model import VAE
-from dldemos.VAE.training.checkpoint import PRETRAINED, sha256
+from dldemos.VAE.weights import PRETRAINED, sha256
 
 playwright = pytest.importorskip('playwright.sync_api', reason='needs playwright')
 CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser',

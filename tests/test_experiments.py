@@ -176,7 +176,7 @@ def test_other_sizes_train_and_draw(images, here, size, hiddens):
     assert width == 8 * (size + 2) + 2
     metrics = json.loads((here / 'work_dirs/evaluate.json').read_text())
     assert metrics['mse_mean'] > 0 and metrics['bits_best'] < 12
-    program.main(['generate', '--device', 'cpu'])               # the size is in the record
+    program.main(['generate', '--device', 'cpu'])               # the size is in the manifest
     assert Image.open('work_dirs/generate.jpg').width == width
 
 

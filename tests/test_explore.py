@@ -16,7 +16,7 @@ from dldemos.VAE.latent.page import by_information, explore, page
 from dldemos.VAE.model import VAE
 from dldemos.VAE.pretrained import directions, vae
 from dldemos.VAE.support.errors import UserError
-from dldemos.VAE.training.checkpoint import save_weights
+from dldemos.VAE.weights import save_weights
 
 SIZES = [((16, 32, 64, 128, 256), 128, 64), ((8, 12), 2, 64), ((4, 8, 8), 1, 32),
          ((4, 4, 6, 8), 512, 128), ((5,), 3, 2)]
@@ -149,7 +149,7 @@ def test_directions_with_a_name_get_sliders():
 
 
 def test_the_action_takes_the_weights_in_use(here, capsys):
-    """The bundled ones, whose directions need no list; others without a record or a list."""
+    """The bundled ones, whose directions need no list; others without a manifest or a list."""
     program.main(['explore'])
     assert 'page: work_dirs/explore.html' in capsys.readouterr().out
     told, layers = in_page((here / 'work_dirs/explore.html').read_text(encoding='utf-8'))

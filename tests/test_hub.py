@@ -8,12 +8,12 @@ import pytest
 import torch
 from conftest import REPOSITORY
 
+from dldemos.VAE import weights as weights_of
 from dldemos.VAE.latent.embedding import embed, frechet_distance
 from dldemos.VAE.model import VAE
 from dldemos.VAE.pretrained import directions, random_codes, vae
 from dldemos.VAE.support.errors import UserError
-from dldemos.VAE.training import checkpoint
-from dldemos.VAE.training.checkpoint import PRETRAINED
+from dldemos.VAE.weights import PRETRAINED
 
 
 def python(code, cwd, **environment):
@@ -87,7 +87,7 @@ except ValueError as error:
 def copied(tmp_path, monkeypatch):
     """The bundled files, copied to where a test may change them."""
     folder = shutil.copytree(Path(PRETRAINED).parent, tmp_path / 'pretrained')
-    monkeypatch.setattr(checkpoint, 'BUNDLED_FOLDER', folder)
+    monkeypatch.setattr(weights_of, 'BUNDLED_FOLDER', folder)
     return folder
 
 
@@ -97,7 +97,7 @@ def test_weights_that_are_not_as_they_were_shipped_are_refused(copied):
     for damaged in (whole[:-1], whole[:2000] + b'\0' + whole[2001:], b''):
         file.write_bytes(damaged)
         for function in (vae, directions):
-            with pytest.raises(UserError, match='has not the SHA-256 that pretrained.json says'):
+            with pytest.raises(UserError, match='does not match its checksum in pretrained.json'):
                 function('pretrained')
     file.unlink()
     with pytest.raises(UserError, match='pretrained.pth is missing'):
@@ -113,7 +113,7 @@ def test_weights_that_are_not_as_they_were_shipped_are_refused(copied):
 def test_a_record_that_is_none_is_refused_in_a_sentence(copied, text):
     (copied / 'pretrained.json').write_text(text)
     for function in (vae, directions):
-        with pytest.raises(UserError, match='pretrained.json is no record of weights'):
+        with pytest.raises(UserError, match='pretrained.json is no manifest of weights'):
             function()
 
 
@@ -123,7 +123,7 @@ def test_directions_have_a_vector_for_every_attribute(copied):
     assert all(value.isfinite().all() and 0.5 < value.norm() < 5 for value in found.values())
     file = copied / 'pretrained.directions.pth'
     file.write_bytes(file.read_bytes()[:-9] + b'something')
-    with pytest.raises(UserError, match='directions.pth has not the SHA-256'):
+    with pytest.raises(UserError, match='directions.pth does not match its checksum'):
         directions()
     file.unlink()
     with pytest.raises(UserError, match='directions.pth is missing'):

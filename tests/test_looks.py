@@ -25,7 +25,7 @@ from dldemos.VAE.load_celebA import CelebADataset
 from dldemos.VAE.model import VAE
 from dldemos.VAE.support.errors import UserError
 from dldemos.VAE.training import log
-from dldemos.VAE.training.checkpoint import read_looks, read_record, weights_file
+from dldemos.VAE.weights import read_looks, read_manifest, weights_file
 
 HALF_SIZE = REPOSITORY.parent / 'shared/celeba/img_half.tar'
 
@@ -173,8 +173,8 @@ def test_weights_of_a_loader_of_ones_own(images, here, held_out, of_my_own, is_k
 def test_weights_whose_looks_are_not_known_know_no_image(trained, here, held_out, capsys, spoil):
     path = here / 'dldemos/VAE/model.looks.npy'
     if spoil == 'of an earlier version':
-        record = here / 'dldemos/VAE/model.json'
-        record.write_text(record.read_text().replace('"looks"', '"first"'))
+        manifest = here / 'dldemos/VAE/model.json'
+        manifest.write_text(manifest.read_text().replace('"looks"', '"first"'))
     elif spoil == 'missing':
         path.unlink()
     elif spoil == 'damaged':
@@ -277,7 +277,7 @@ def test_a_run_is_resumed_on_copies_of_its_images(trained, here, capsys):
 @pytest.mark.parametrize('name', ['pretrained', 'sharp'])
 def test_the_bundled_weights_share_the_looks_of_the_images_they_know(name):
     path = weights_file(name)
-    known, tolerance = read_looks(path, read_record(path))
+    known, tolerance = read_looks(path, read_manifest(path))
     assert known.shape == (7200, 64) and tolerance == TOLERANCE
     assert looks_of(OfMyOwn([])) is None
 

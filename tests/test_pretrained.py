@@ -13,11 +13,11 @@ from PIL import Image
 
 from dldemos.VAE import main as program
 from dldemos.VAE import session
+from dldemos.VAE import weights as weights_of
 from dldemos.VAE.command_line import parse
 from dldemos.VAE.model import VAE
 from dldemos.VAE.support.errors import UserError, exit_status
-from dldemos.VAE.training import checkpoint
-from dldemos.VAE.training.checkpoint import (
+from dldemos.VAE.weights import (
     BUNDLED,
     PRETRAINED,
     load_weights,
@@ -225,7 +225,7 @@ def test_nothing_is_fitted_for_them_in_place_of_what_came(here, images, monkeypa
                                                           options):
     folder = here / 'pretrained'
     shutil.copytree(FOLDER, folder)
-    monkeypatch.setattr(checkpoint, 'BUNDLED_FOLDER', folder)
+    monkeypatch.setattr(weights_of, 'BUNDLED_FOLDER', folder)
     (folder / f'sharp{ending}').write_bytes(b'')
     for more in ([], ['--data_root', str(images)]):
         with pytest.raises(UserError, match=f'sharp{ending} is missing or damaged.*whole repo'):

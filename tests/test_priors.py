@@ -3,11 +3,11 @@ import pytest
 import torch
 
 from dldemos.VAE.latent import priors
-from dldemos.VAE.latent.kept import PRIOR, kept_or_fitted, read_kept
+from dldemos.VAE.latent.fitted import PRIOR, load_or_fit, read_fitted
 from dldemos.VAE.latent.priors import fit, fit_flow, fit_gaussian, sample_codes
 from dldemos.VAE.model import VAE
 from dldemos.VAE.support.errors import UserError
-from dldemos.VAE.training.checkpoint import save_weights
+from dldemos.VAE.weights import save_weights
 
 
 def codes_in_two_heaps(n=2000):
@@ -80,17 +80,17 @@ def test_a_prior_is_kept_beside_its_weights_and_refitted_for_others(tmp_path, ca
         return codes_in_two_heaps(200)
 
     def fitted(looks=None):
-        return kept_or_fitted('gaussian', path, PRIOR, lambda: (fit_gaussian(*encode()), looks))
+        return load_or_fit('gaussian', path, PRIOR, lambda: (fit_gaussian(*encode()), looks))
 
     looks = np.arange(128, dtype=np.uint8).reshape(2, 64)
     first, again = fitted(looks), fitted()
     assert len(calls) == 1
     assert all(torch.equal(first[key], again[key]) for key in first)
-    assert np.array_equal(read_kept(path, PRIOR)['looks'], looks)
+    assert np.array_equal(read_fitted(path, PRIOR)['looks'], looks)
     save_weights(path, VAE(hiddens=(4,), latent_dim=2))           # other weights
     fitted()
     assert len(calls) == 2
-    assert 'looks' not in read_kept(path, PRIOR)
+    assert 'looks' not in read_fitted(path, PRIOR)
     saved = torch.load(tmp_path / 'model.prior.pth', weights_only=True)
     torch.save({**saved, 'images': 'of an earlier version'}, tmp_path / 'model.prior.pth')
     fitted()

@@ -12,7 +12,7 @@ from dldemos.VAE.latent.codes import encode_all
 from dldemos.VAE.load_celebA import CelebADataset, batches
 from dldemos.VAE.pretrained import directions, sample_faces, vae
 from dldemos.VAE.pretrained.sample_faces import LIST_NAME, PUSHED, draw_sample_faces
-from dldemos.VAE.training.checkpoint import read_looks, read_record, weights_file
+from dldemos.VAE.weights import read_looks, read_manifest, weights_file
 
 
 @pytest.fixture(scope='module')
@@ -29,7 +29,7 @@ def test_they_are_faces_of_the_models_size_and_no_two_alike(drawn):
     looks = np.array(dataset.looks)
     assert tolerance_of(looks) > 2
     path = weights_file('sharp')
-    assert not are_known(looks, *read_looks(path, read_record(path))).any()
+    assert not are_known(looks, *read_looks(path, read_manifest(path))).any()
     for i in (0, 399):
         assert not are_known(looks[i:i + 1], np.delete(looks, i, 0), 10).any()
 

@@ -21,10 +21,10 @@ from dldemos.VAE.model import VAE
 from dldemos.VAE.pretrained.sample_faces import draw_sample_faces
 from dldemos.VAE.support.errors import UserError, exit_status
 from dldemos.VAE.training import log
-from dldemos.VAE.training.checkpoint import read_looks
+from dldemos.VAE.weights import read_looks
 
 
-def record(path):
+def manifest(path):
     return json.loads(Path(path).read_text())
 
 
@@ -42,7 +42,7 @@ def looked_at(monkeypatch):
 
 
 def test_weights_come_with_a_record(trained):
-    about = record('dldemos/VAE/model.json')
+    about = manifest('dldemos/VAE/model.json')
     assert about['trained_on']['n_images'] == 9
     assert len(read_looks('dldemos/VAE/model.pth', about)[0]) == 9
     assert about['trained_on']['root'] == str(trained)
@@ -185,9 +185,9 @@ def test_settings_edited_in_a_notebook_are_those_of_the_functions(images, here, 
     monkeypatch.setattr(program, 'ckpt_path', 'mine.pth')
     model = VAE((4, 8), 3)
     program.train('cpu', get_dataloader(images), model)
-    assert record('mine.json')['epochs'] == 2
+    assert manifest('mine.json')['epochs'] == 2
     program.train('cpu', get_dataloader(images), model, n_epochs=1)      # a keyword overrides
-    assert record('mine.json')['epochs'] == 1
+    assert manifest('mine.json')['epochs'] == 1
     monkeypatch.setattr(program, 'n_samples', 5)
     picture = program.generate('cpu', model)
     assert picture.size == grid(torch.zeros(5, 3, 64, 64)).size
@@ -216,7 +216,7 @@ def test_functions_called_from_python_obey_the_settings(images, here, monkeypatc
 
 
 def test_a_record_is_that_of_its_weights(trained, here, capsys):
-    """Weights that another script wrote over the program's own are not what the record says."""
+    """Weights that another script wrote over the program's own are not what the manifest says."""
     torch.save(VAE((4, 8, 8, 8, 8), 8).state_dict(), 'dldemos/VAE/model.pth')
     program.main(['generate', '--device', 'cpu', '--hiddens', '4,8,8,8,8', '--latent_dim', '8'])
     output = capsys.readouterr().out
@@ -338,7 +338,7 @@ def test_pictures_that_the_program_drew_are_no_data(images, here, monkeypatch, l
         program.main(['train', 'generate', 'evaluate', '--data_root', '.', '--n_epochs', '1',
                       *SMALL])
     assert looked_at == [1, 1]
-    assert record('dldemos/VAE/model.json')['trained_on']['n_images'] == 9
+    assert manifest('dldemos/VAE/model.json')['trained_on']['n_images'] == 9
 
 
 @pytest.mark.parametrize('key, value', [
@@ -347,9 +347,9 @@ def test_pictures_that_the_program_drew_are_no_data(images, here, monkeypatch, l
     ('trained_on', {'n_images': 9, 'looks': 1}), ('sha256', None)])
 def test_a_record_that_was_edited_is_not_looked_at(trained, here, capsys, key, value):
     path = here / 'dldemos/VAE/model.json'
-    path.write_text(json.dumps({**record(path), key: value}) if key else value)
+    path.write_text(json.dumps({**manifest(path), key: value}) if key else value)
     program.main(['generate', *SMALL])
-    assert 'is no record of weights' in capsys.readouterr().out
+    assert 'is no manifest of weights' in capsys.readouterr().out
 
 
 def test_a_crop_that_is_given_is_taken(trained, here, looked_at, monkeypatch):

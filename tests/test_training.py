@@ -18,11 +18,12 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from dldemos.VAE import main as program
+from dldemos.VAE import weights as weights_of
 from dldemos.VAE.load_celebA import CelebADataset, ShuffledBatches, batches, get_dataloader
 from dldemos.VAE.model import VAE
 from dldemos.VAE.support.errors import UserError
 from dldemos.VAE.support.settings import read_settings
-from dldemos.VAE.training import checkpoint, log, processes, run, speed, steps
+from dldemos.VAE.training import log, processes, run, speed, steps
 
 RUN_PATH = 'work_dirs/run.pth'
 N_LONG = 40              # epochs of a run that is stopped
@@ -256,7 +257,7 @@ def test_settings_that_cannot_change_the_weights_may_differ(images, here):
     program.main(options)
     program.main([*options, '--resume', '--ckpt_path', 'other.pth', '--prior', 'flow',
                   '--n_samples', '3', '--no-compile'])
-    assert set(read_settings(program.__file__, vars(program))) > set(checkpoint.FREE_SETTINGS)
+    assert set(read_settings(program.__file__, vars(program))) > set(weights_of.FREE_SETTINGS)
 
 
 def test_a_full_disk_leaves_the_last_state(images, here, monkeypatch):
@@ -541,7 +542,7 @@ def test_two_processes_train_one_model(images, here):
     assert done.stdout.count('equal weights') == 1                    # one voice
     assert done.stdout.count('  epoch  ') == 1
     model = small_vae()
-    checkpoint.load_weights(program.ckpt_path, model)
+    weights_of.load_weights(program.ckpt_path, model)
     assert sorted(os.listdir('work_dirs')) == [
         '.run.lock', *(['curves.jpg'] if (here / 'work_dirs/curves.jpg').exists() else []),
         'log.csv', 'run.pth', 'samples', 'samples.gif', 'settings.json']

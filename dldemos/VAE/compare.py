@@ -18,8 +18,8 @@ from dldemos.VAE.images.grids import PADDING, labelled_rows, save_picture
 from dldemos.VAE.support.errors import UserError, exit_status
 from dldemos.VAE.support.files import WORK_DIR, printable
 from dldemos.VAE.support.settings import Parser, as_text
-from dldemos.VAE.training.checkpoint import FREE_SETTINGS
 from dldemos.VAE.training.log import draw_curves, held_out_rows
+from dldemos.VAE.weights import FREE_SETTINGS
 
 N_SHOWN = 16                       # samples of each run, of its last epoch
 

@@ -15,7 +15,7 @@ from dldemos.VAE.images.saved import check_folder
 from dldemos.VAE.images.which import SAMPLE_FACES, find_celeba
 from dldemos.VAE.latent.attributes import attribute_directions, read_attributes
 from dldemos.VAE.latent.codes import encode_all, read_codes
-from dldemos.VAE.latent.kept import DIRECTIONS, KINDS, PRIOR, kept_or_fitted, read_kept
+from dldemos.VAE.latent.fitted import DIRECTIONS, KINDS, PRIOR, load_or_fit, read_fitted
 from dldemos.VAE.latent.linear_probe import LinearProbe
 from dldemos.VAE.latent.priors import PRIORS, fit, sample_codes
 from dldemos.VAE.load_celebA import (
@@ -29,20 +29,19 @@ from dldemos.VAE.model import VAE
 from dldemos.VAE.support.errors import UserError
 from dldemos.VAE.support.files import beside_weights, printable
 from dldemos.VAE.training import processes
-from dldemos.VAE.training.checkpoint import (
+from dldemos.VAE.training.run import images_known
+from dldemos.VAE.weights import (
     MODEL_SETTINGS,
-    NAMED,
     PRETRAINED,
+    about_weights,
     bundled_original,
     is_bundled,
     load_weights,
     read_looks,
-    read_record,
+    read_manifest,
     sha256,
     weights_file,
 )
-from dldemos.VAE.training.log import ENOUGH_STEPS
-from dldemos.VAE.training.run import images_known
 
 N_FACES = 64                   # images that walks and attributes look at
 MOST_FITTED = 20_000           # images that the linear probe is fitted to, or so
@@ -68,12 +67,12 @@ class Session:
         if 'generate' in actions and settings.save_images is not None:
             check_folder(settings.save_images)     # before hours of training
         self.weights = self.find_weights()
-        self.record = {} if self.trains else read_record(self.weights)
+        self.manifest = {} if self.trains else read_manifest(self.weights)
         self.take_what_was_trained()
 
     def take_what_was_trained(self):
         """Let the manifest of the weights overrule the settings that were not asked for."""
-        trained = {**self.record.get('settings', {}), 'crop': self.trained_on.get('crop')}
+        trained = {**self.manifest.get('settings', {}), 'crop': self.trained_on.get('crop')}
         for name in (*MODEL_SETTINGS, 'crop', 'kl_weight'):
             value, written = trained.get(name), getattr(self.settings, name)
             value = tuple(value) if isinstance(value, list) else value
@@ -104,28 +103,10 @@ class Session:
             raise UserError(error) from error
         if not self.trains:
             load_weights(self.weights, model)
-            print(printable(self.about_weights()))
+            print(printable(about_weights(self.weights, self.manifest)))
         elif self.settings.init is not None and not self.settings.resume:
             load_weights(weights_file(self.settings.init), model)
         self.model = model
-
-    def about_weights(self):
-        """A line on the weights in use: what they were trained on, and what else there is."""
-        images, steps = self.record.get('trained_on'), self.record.get('steps', 0)
-        name = Path(self.weights).stem if is_bundled(self.weights) else self.weights
-        if images is None:
-            line = f'weights: {name}; nothing is known of what they were trained on'
-        else:
-            line = (f'weights: {name}, trained for {steps:,} step{"s" * (steps != 1)} on '
-                    f'{images["n_images"]:,} images of {images.get("root", "another dataset")}')
-            settings = self.record['settings']
-            enough = ENOUGH_STEPS.get(settings.get('optimizer'), 0)
-            if settings.get('init') is not None:
-                line += f', from the weights {settings["init"]} on'
-            elif steps < enough:
-                line += f', too few to show faces (about {enough} do)'
-        return line if is_bundled(self.weights) else (
-            line + f'; --ckpt_path {NAMED} takes bundled ones instead')
 
     @cached_property
     def own_root(self):
@@ -139,8 +120,8 @@ class Session:
 
     @property
     def trained_on(self):
-        """{name: value} on the images that the weights were trained on, as their record has it."""
-        return self.record.get('trained_on', {})
+        """What the manifest says of the images that the weights were trained on: {name: value}."""
+        return self.manifest.get('trained_on', {})
 
     @property
     def has_images(self):
@@ -212,7 +193,7 @@ class Session:
     @cached_property
     def known_looks(self):
         """(looks (N, 64) of the images that weights and priors were fitted to, tolerance)"""
-        looks, tolerance = read_looks(self.weights, self.record)
+        looks, tolerance = read_looks(self.weights, self.manifest)
         if looks is None:
             print('it is not known which images these weights were trained on: all but those '
                   'that a prior was fitted to count as held out')
@@ -221,7 +202,7 @@ class Session:
                   'from: those count as held out')
         known = [np.empty((0, 64), np.uint8) if looks is None else looks]
         for kind in KINDS:
-            if (fitted_to := read_kept(self.weights, kind).get('looks')) is not None:
+            if (fitted_to := read_fitted(self.weights, kind).get('looks')) is not None:
                 known.append(fitted_to.numpy())
                 tolerance = min(tolerance, tolerance_of(known[-1]))
         return np.concatenate(known), tolerance
@@ -252,7 +233,7 @@ class Session:
         known, held_out = self.splits
         if not self.trains and self.own_root is not None:
             known, _ = self.known_and_held_out(self.own_root,
-                                               self.record['settings'].get('n_images'))
+                                               self.manifest['settings'].get('n_images'))
         if len(known) < self.trained_on.get('n_images', 1) / 2:
             known = Subset(held_out.dataset, held_out.indices[:(len(held_out) + 1) // 2])
             return known, looks_of(known)
@@ -261,7 +242,7 @@ class Session:
     @cached_property
     def evaluated(self):
         """The images to evaluate on: those to look at, but for what priors are fitted to now."""
-        if {*PRIORS[1:]} <= read_kept(self.weights, PRIOR).keys() or self.fitting[1] is None:
+        if {*PRIORS[1:]} <= read_fitted(self.weights, PRIOR).keys() or self.fitting[1] is None:
             return self.held_out
         rest = self.held_out.indices[len(self.fitting[0]):]
         return Subset(self.dataset, rest) if rest else self.held_out
@@ -302,7 +283,7 @@ class Session:
     @property
     def trained_at(self):
         """The kl_weight of the weights' training; that of the settings where it is not known."""
-        return self.record.get('settings', {}).get('kl_weight', self.settings.kl_weight)
+        return self.manifest.get('settings', {}).get('kl_weight', self.settings.kl_weight)
 
     @property
     def evaluated_batches(self):
@@ -352,18 +333,18 @@ class Session:
             codes = self.fitting_codes
             torch.manual_seed(self.settings.seed)      # whatever was encoded for it, or before
             return fit(prior, *codes)
-        return self.kept_or_fitted(prior, PRIOR, fit_it)
+        return self.load_or_fit(prior, PRIOR, fit_it)
 
-    def kept_or_fitted(self, name, kind, fit_it):
+    def load_or_fit(self, name, kind, fit_it):
         """What lies beside the weights, or is fitted now; nothing is to those that are bundled.
 
         Raises:
             UserError: bundled weights lack what came with them.
         """
-        if is_bundled(self.weights) and name not in read_kept(self.weights, kind):
+        if is_bundled(self.weights) and name not in read_fitted(self.weights, kind):
             raise UserError(f'{beside_weights(self.weights, kind[0])} is missing or damaged, which '
                             f'came with the weights: get the whole repository again')
-        return kept_or_fitted(name, self.weights, kind, lambda: (fit_it(), self.fitting[1]))
+        return load_or_fit(name, self.weights, kind, lambda: (fit_it(), self.fitting[1]))
 
     @property
     def given_codes(self):
@@ -417,7 +398,7 @@ class Session:
             NoList: there are none, and no list says which image has what.
         """
         try:
-            return self.kept_or_fitted('directions', DIRECTIONS, self.fitted_directions)
+            return self.load_or_fit('directions', DIRECTIONS, self.fitted_directions)
         except NoList as error:
             raise NoList(f'{error}; or take bundled weights, whose directions need no list: '
                          f'--ckpt_path sharp') from error
@@ -425,8 +406,8 @@ class Session:
     @property
     def about(self):
         """What the page of explore says of the weights, and the directions it has sliders for."""
-        record = read_record(self.weights) if self.trains else self.record
-        images = record.get('trained_on', {})
+        manifest = read_manifest(self.weights) if self.trains else self.manifest
+        images = manifest.get('trained_on', {})
         try:
             directions = self.directions
         except UserError as error:

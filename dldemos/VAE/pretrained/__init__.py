@@ -12,11 +12,11 @@ sharpest faces, from codes of a prior that was fitted to those of images.
 """
 import json
 
-from dldemos.VAE.latent.kept import DIRECTIONS, PRIOR, read_kept
+from dldemos.VAE.latent.fitted import DIRECTIONS, PRIOR, read_fitted
 from dldemos.VAE.model import VAE
 from dldemos.VAE.support.errors import UserError
 from dldemos.VAE.support.files import beside_weights, sha256
-from dldemos.VAE.training.checkpoint import BUNDLED, load_weights, weights_file
+from dldemos.VAE.weights import BUNDLED, load_weights, weights_file
 
 
 def vae(pretrained='pretrained'):
@@ -29,7 +29,7 @@ def vae(pretrained='pretrained'):
 
     Raises:
         ValueError: there are no weights of this name.
-        UserError: their file is missing, or is not the one that their record has the SHA-256 of.
+        UserError: their file is missing, or is not the one that their manifest has the SHA-256 of.
     """
     if isinstance(pretrained, bool):                   # as other models of torch.hub have it
         pretrained = 'pretrained' if pretrained else None
@@ -52,7 +52,7 @@ def random_codes(n_samples, pretrained='pretrained', prior='flow', temperature=1
     if prior not in PRIORS[1:]:
         raise ValueError(f'there is no fitted prior {prior!r}: there are {", ".join(PRIORS[1:])}')
     checked_file(pretrained, PRIOR[0])
-    fitted = read_kept(checked_file(pretrained), PRIOR)[prior]
+    fitted = read_fitted(checked_file(pretrained), PRIOR)[prior]
     return sample_codes(prior, fitted, n_samples, len(fitted['mean']), temperature)
 
 
@@ -63,7 +63,7 @@ def directions(pretrained='pretrained'):
     attribute to the face. Errors are those of `vae`.
     """
     checked_file(pretrained, DIRECTIONS[0])
-    return read_kept(checked_file(pretrained), DIRECTIONS)['directions']
+    return read_fitted(checked_file(pretrained), DIRECTIONS)['directions']
 
 
 def checked_file(name, ending='.pth'):
@@ -71,17 +71,17 @@ def checked_file(name, ending='.pth'):
     if name not in BUNDLED:
         raise ValueError(f'there are no bundled weights {name!r}: there are '
                          f'{", ".join(BUNDLED)}, and None is for random ones')
-    record = beside_weights(weights_file(name), '.json')
+    manifest = beside_weights(weights_file(name), '.json')
     path = beside_weights(weights_file(name), ending)
-    for needed in (path, record):
+    for needed in (path, manifest):
         if not needed.is_file():
             raise UserError(f'{needed} is missing: get the whole repository again')
     try:
-        as_shipped = json.loads(record.read_text(encoding='utf-8'))['sha256'].get(path.name)
+        as_shipped = json.loads(manifest.read_text(encoding='utf-8'))['sha256'].get(path.name)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f'{record} is no record of weights: get the whole repository '
+        raise UserError(f'{manifest} is no manifest of weights: get the whole repository '
                         f'again') from error
     if as_shipped != sha256(path):
-        raise UserError(f'{path} has not the SHA-256 that {record.name} says, and was not loaded: '
-                        f'get the whole repository again')
+        raise UserError(f'{path} does not match its checksum in {manifest.name}, and was not '
+                        f'loaded: get the whole repository again')
     return str(path)

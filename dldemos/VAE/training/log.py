@@ -10,12 +10,12 @@ from dldemos.VAE.images.grids import grid, save_animation
 from dldemos.VAE.latent.elbo import meaning_of
 from dldemos.VAE.support.files import atomic_write, printable
 from dldemos.VAE.training import processes
+from dldemos.VAE.weights import ENOUGH_STEPS
 
 TITLES = {'loss': 'loss', 'reconstruction': 'reconstruction (mean squared error)',
           'kl': 'KL divergence (nats per image)'}
 COLUMNS = ('epoch', 'loss', 'reconstruction', 'kl', 'held_out_loss', 'held_out_reconstruction',
            'held_out_kl', 'kl_weight', 'lr', 'images_per_second', 'seconds')
-ENOUGH_STEPS = {'adam': 500, 'muon': 200}    # with fewer, what is drawn is no face yet
 
 
 def named_losses(values, prefix=''):

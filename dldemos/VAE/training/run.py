@@ -20,7 +20,8 @@ from dldemos.VAE.latent.elbo import calibrated_kl_weight
 from dldemos.VAE.support.errors import UserError
 from dldemos.VAE.support.files import WEIGHTS, WORK_DIR, atomic_write, printable
 from dldemos.VAE.training import log, on_device, processes, speed, steps
-from dldemos.VAE.training.checkpoint import (
+from dldemos.VAE.training.random_state import random_state, set_random_state
+from dldemos.VAE.weights import (
     BESIDE,
     FREE_SETTINGS,
     MODEL_SETTINGS,
@@ -29,11 +30,10 @@ from dldemos.VAE.training.checkpoint import (
     load_safely,
     previous,
     read_looks,
-    read_record,
+    read_manifest,
     save_weights,
     weights_file,
 )
-from dldemos.VAE.training.random_state import random_state, set_random_state
 
 RUN_FORMAT = 'dldemos.VAE run 4'
 
@@ -180,20 +180,20 @@ class Run:
         """Whether the weights in place are of another run that ended, for all that is known."""
         if not Path(self.weights).is_file() or not Path(self.weights).stat().st_size:
             return False
-        record = read_record(self.weights)
-        settings = record.get('settings', {})
+        manifest = read_manifest(self.weights)
+        settings = manifest.get('settings', {})
         if self.settings.resume and settings == json.loads(json.dumps(self.saved_settings)):
             return False
-        return not record or record.get('epochs') == settings.get('n_epochs')
+        return not manifest or manifest.get('epochs') == settings.get('n_epochs')
 
     def save(self):
-        """Save weights, their record and the state of the run, at the end of an epoch."""
+        """Save weights, their manifest and the state of the run, at the end of an epoch."""
         random_states = processes.all_gather(random_state(self.device))
         if processes.is_rank_0():
             if self.replaces:
                 keep_previous(self.weights)
             self.replaces = False
-            save_weights(self.weights, self.parts['model'], self.record(), self.looks)
+            save_weights(self.weights, self.parts['model'], self.manifest(), self.looks)
             self.save_state(self.rows, random_states)
 
     def save_state(self, rows, random_states):
@@ -205,7 +205,7 @@ class Run:
         with atomic_write(self.path) as file:
             torch.save(state, file)
 
-    def record(self):
+    def manifest(self):
         """What the weights are, for the JSON beside them."""
         n_steps = len(self.rows) * len(self.dataloader)
         return {'trained_on': self.images, 'epochs': len(self.rows), 'steps': n_steps,
@@ -224,9 +224,9 @@ def images_known(dataset, settings):
             return about, looks
         return {**state['images'], 'checksum': about['checksum']}, state['looks'].numpy()
     init = bundled_original(weights_file(settings.init))
-    record = read_record(init)
-    of_init, tolerance = read_looks(init, record)
-    if of_init is None or record['trained_on'].get('incomplete'):
+    manifest = read_manifest(init)
+    of_init, tolerance = read_looks(init, manifest)
+    if of_init is None or manifest['trained_on'].get('incomplete'):
         about['incomplete'] = True
     if of_init is not None:
         looks = np.unique(np.concatenate([looks, of_init]), axis=0)

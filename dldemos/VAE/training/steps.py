@@ -3,9 +3,9 @@ import torch
 
 from dldemos.VAE.support.errors import UserError
 from dldemos.VAE.training import processes
-from dldemos.VAE.training.checkpoint import is_finite
 from dldemos.VAE.training.muon import Muon
 from dldemos.VAE.training.random_state import forked
+from dldemos.VAE.weights import is_finite
 
 
 def make_optimizer(model, settings):

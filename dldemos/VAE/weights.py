@@ -1,4 +1,4 @@
-"""Weights and runs on disk: atomic writes, and nothing in them is run when they are loaded."""
+"""A file of weights and its manifest: bundled or trained here, saved whole, loaded safely."""
 import json
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from dldemos.VAE.support.files import (
 )
 from dldemos.VAE.support.settings import similar
 
-BUNDLED_FOLDER = Path(__file__).absolute().parents[1] / 'pretrained'
+BUNDLED_FOLDER = Path(__file__).absolute().parent / 'pretrained'
 BUNDLED = ('pretrained', 'sharp', 'calibrated')           # what they are: pretrained.json ...
 NAMED = f'{", ".join(BUNDLED[:-1])} or {BUNDLED[-1]}'     # in a sentence
 PRETRAINED = str(BUNDLED_FOLDER / 'pretrained.pth')
@@ -27,6 +27,7 @@ FREE_SETTINGS = ('n_samples', 'prior', 'temperature', 'attribute', 'save_images'
 # What lies beside weights: those that they replaced, their manifest, what is fitted to their codes
 BESIDE = ('.previous.pth', '.json', '.looks.npy', '.prior.pth', '.directions.pth')
 MODEL_SETTINGS = ('hiddens', 'latent_dim', 'image_size')
+ENOUGH_STEPS = {'adam': 500, 'muon': 200}    # with fewer, what is drawn is no face yet
 
 
 def weights_file(name):
@@ -49,20 +50,20 @@ def is_bundled(path):
     return Path(path).resolve().parent == BUNDLED_FOLDER.resolve()
 
 
-def save_weights(path, model, record=None, looks=None):
+def save_weights(path, model, manifest=None, looks=None):
     """Write the state dict of `model` to `path`, as the article's own script does.
 
     Args:
-        record: {name: value}, written beside it as JSON, with the SHA-256 of the file.
+        manifest: {name: value}, written beside it as JSON, with the SHA-256 of the file.
         looks: of the images trained on, (N, 64), written beside it.
     """
     with atomic_write(path) as file:
         torch.save({name: value.contiguous() for name, value in model.state_dict().items()},
                    file)
-    if record is not None:
-        record = {**record, 'sha256': {Path(path).name: sha256(path)}}
+    if manifest is not None:
+        manifest = {**manifest, 'sha256': {Path(path).name: sha256(path)}}
         with atomic_write(beside_weights(path, '.json'), 'w') as file:
-            file.write(json.dumps(record, indent=2) + '\n')
+            file.write(json.dumps(manifest, indent=2) + '\n')
     if looks is not None:
         with atomic_write(looks_file(path)) as file:
             np.save(file, looks)
@@ -103,29 +104,48 @@ def load_safely(path, what, advice):
                         f'({type(error).__name__}): {advice}') from error
 
 
-def read_record(path):
-    """The record beside a file of weights; empty where there is none, or none of these weights."""
+def read_manifest(path):
+    """The manifest beside a file of weights; empty where there is none, or it is of others."""
     beside = beside_weights(path, '.json')
     if not beside.is_file() or not Path(path).is_file():
         return {}
     try:
-        record = json.loads(beside.read_text(encoding='utf-8'))
-        written_for = set(record['sha256'].values())
-        if not is_whole(record):
+        manifest = json.loads(beside.read_text(encoding='utf-8'))
+        written_for = set(manifest['sha256'].values())
+        if not is_whole(manifest):
             raise ValueError
     except (ValueError, KeyError, TypeError, AttributeError):
-        print(printable(f'{beside} is no record of weights, and is ignored'))
+        print(printable(f'{beside} is no manifest of weights, and is ignored'))
         return {}
     if sha256(path) not in written_for:
         print(printable(f'{beside} is of other weights than {path}, and is ignored'))
         return {}
-    return record
+    return manifest
 
 
-def is_whole(record):
-    """Whether a record has what a session looks at, of the right types."""
-    images = record['trained_on']
-    return (isinstance(record['steps'], int) and isinstance(record['settings'], dict)
+def about_weights(path, manifest):
+    """A line on weights in use: what they were trained on, and what else there is."""
+    name = Path(path).stem if is_bundled(path) else path
+    if manifest:
+        images, settings, steps = (manifest[key] for key in ('trained_on', 'settings', 'steps'))
+        line = (f'weights: {name}, trained for {steps:,} step{"s" * (steps != 1)} on '
+                f'{images["n_images"]:,} images of {images.get("root", "another dataset")}')
+        enough = ENOUGH_STEPS.get(settings.get('optimizer'), 0)
+        if settings.get('init') is not None:
+            line += f', from the weights {settings["init"]} on'
+        elif steps < enough:
+            line += f', too few to show faces (about {enough} do)'
+    else:
+        line = f'weights: {name}; nothing is known of what they were trained on'
+    if is_bundled(path):
+        return line
+    return f'{line}; --ckpt_path {NAMED} takes bundled ones instead'
+
+
+def is_whole(manifest):
+    """Whether a manifest has what a session looks at, of the right types."""
+    images = manifest['trained_on']
+    return (isinstance(manifest['steps'], int) and isinstance(manifest['settings'], dict)
             and isinstance(images['n_images'], int) and ('looks' not in images or (
                 all(isinstance(images[name], str) for name in ('root', 'looks'))
                 and isinstance(images['tolerance'], float) and 'crop' in images)))
@@ -137,9 +157,9 @@ def looks_file(path):
             else beside_weights(path, '.looks.npy'))
 
 
-def read_looks(path, record):
+def read_looks(path, manifest):
     """(looks of the images that weights know, uint8 (N, 64) or None, tolerance in grey levels)"""
-    about = record.get('trained_on', {})
+    about = manifest.get('trained_on', {})
     if 'looks' not in about:
         return None, TOLERANCE
     try:

@@ -6,7 +6,7 @@ import torch
 
 from dldemos.VAE.model import VAE
 from dldemos.VAE.support.errors import UserError
-from dldemos.VAE.training.checkpoint import is_finite, load_weights, save_weights
+from dldemos.VAE.weights import is_finite, load_weights, save_weights
 
 
 def test_weights_survive_the_round_trip(tmp_path):

@@ -7,7 +7,7 @@ from dldemos.VAE.support.files import atomic_write, beside_weights, printable, s
 PRIOR, DIRECTIONS = KINDS = (('.prior.pth', 'prior 2'), ('.directions.pth', 'directions 1'))
 
 
-def kept_or_fitted(name, ckpt_path, kind, fit):
+def load_or_fit(name, ckpt_path, kind, fit):
     """What was fitted to codes of these weights: the one kept, or a new one.
 
     Args:
@@ -18,7 +18,7 @@ def kept_or_fitted(name, ckpt_path, kind, fit):
             that they were fitted to where the weights were not trained on these, else None);
             called only where nothing is kept, or where it is of other weights.
     """
-    saved = read_kept(ckpt_path, kind)
+    saved = read_fitted(ckpt_path, kind)
     if name not in saved:
         saved |= {'format': file_format(kind), 'weights': sha256(ckpt_path)}
         saved[name], looks = fit()
@@ -30,7 +30,7 @@ def kept_or_fitted(name, ckpt_path, kind, fit):
     return saved[name]
 
 
-def read_kept(ckpt_path, kind):
+def read_fitted(ckpt_path, kind):
     """All that the file beside these weights holds; empty where it is none of theirs, or damaged.
 
     Returns:
