@@ -356,9 +356,9 @@ def test_a_crop_that_is_given_is_taken(trained, here, looked_at, monkeypatch):
     crops = []
     dataset = session.CelebADataset
 
-    def opened(*arguments):
-        crops.append(arguments[2])
-        return dataset(*arguments)
+    def opened(*arguments, **options):
+        crops.append(options['crop'])
+        return dataset(*arguments, **options)
 
     monkeypatch.setattr(session, 'CelebADataset', opened)
     program.main(['train', '--data_root', str(trained), '--n_epochs', '1', '--crop', '100', *SMALL])

@@ -8,11 +8,12 @@ from functools import wraps
 
 import torch
 
+from dldemos.VAE.images.saved import check_folder
 from dldemos.VAE.latent.attributes import draw_attributes
 from dldemos.VAE.latent.metrics import evaluate
 from dldemos.VAE.latent.page import explore
 from dldemos.VAE.latent.walks import interpolate, traverse
-from dldemos.VAE.session import Session
+from dldemos.VAE.session import Session, open_training
 from dldemos.VAE.support.errors import UserError
 from dldemos.VAE.support.files import printable
 from dldemos.VAE.support.settings import (
@@ -27,6 +28,7 @@ from dldemos.VAE.support.settings import (
 from dldemos.VAE.training import processes
 from dldemos.VAE.training.run import completed
 from dldemos.VAE.training.speed import keep_freed_memory
+from dldemos.VAE.weights import check_not_bundled
 
 ACTIONS = {                    # in the order of doing; the settings that their line shows
     'train': 'n_epochs kl_weight lr batch_size seed',
@@ -45,27 +47,34 @@ DRAWN = {'interpolate': interpolate, 'traverse': traverse, 'attributes': draw_at
 def run(argv, program):
     """What `python -m dldemos.VAE.main` does; program: the names in main.py and their values."""
     actions, settings, given = parse(argv, program)
-    settings = completed(settings, given, 'train' in actions)
+    trains = 'train' in actions
+    settings = completed(settings, given, trains)
+    if 'generate' in actions and settings.save_images is not None:
+        check_folder(settings.save_images)         # before hours of training
+    if trains:
+        check_not_bundled(settings.ckpt_path)
     keep_freed_memory()
     device = processes.join_processes(processes.choose_device(settings.device))
-    session = Session(actions, settings, given, device)
-    print(f'{", ".join(actions)} on {device}: {shown(actions, session, program)}')
-    session.open_model()
+    session = None if trains else Session(settings, given, device)
+    print(f'{", ".join(actions)} on {device}: {shown(actions, settings, session, program)}')
     with in_force(program, settings):
-        for action in actions:
-            if action != 'train' and not processes.leave_processes():
-                return
-            function, arguments = prepared(action, session, program)
+        if trains:
+            dataloader, model, held_out = open_training(settings)
             torch.manual_seed(settings.seed + processes.rank())
+            program['train'](device, dataloader, model, held_out, settings)
+        if not processes.leave_processes():
+            return
+        if trains:
+            session = Session(settings, given, device, trained_now=True)
+        session.open_model()
+        for action in actions[trains:]:
+            function, arguments = prepared(action, session, program)
+            torch.manual_seed(settings.seed)
             function(*arguments)
-    processes.leave_processes()
 
 
 def prepared(action, s, program):
-    """The function of an action, and its arguments from a session."""
-    if action == 'train':
-        return program['train'], (s.device, s.training_batches, s.model, s.held_out_batches,
-                                  s.settings)
+    """The function of an action other than train, and its arguments from a session."""
     if action == 'reconstruct':
         return program['reconstruct'], (s.device, s.shown_batches, s.model)
     if action == 'generate':
@@ -100,16 +109,17 @@ def with_settings(program):
     return [bound(function) for function in (interpolate, traverse, evaluate, explore)]
 
 
-def shown(actions, session, program):
+def shown(actions, settings, session, program):
     """The settings that the actions look at, and those that differ from main.py, on a line."""
+    overruled = session.overruled if session else {}
     looked_at = ' '.join(ACTIONS[name] for name in actions).split()
     words = []
-    for name, value in vars(session.settings).items():
+    for name, value in vars(settings).items():
         word = f'{name}={as_text(value)}'
-        if name in session.overruled:
+        if name in overruled:
             if name in looked_at or name != 'kl_weight':
                 words.append(f'{word} (as trained; main.py has '
-                             f'{as_text(session.overruled[name])})')
+                             f'{as_text(overruled[name])})')
         elif name in looked_at or as_text(value) != as_text(program[name]):
             words.append(word)
     return printable(' '.join(words))

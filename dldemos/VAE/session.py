@@ -1,6 +1,7 @@
 """What the actions work on, as the settings say: weights, images, random codes.
 
-Each is opened when it is first asked for, and once: an action that looks at no images opens none.
+A training opens its own by `open_training`. For all others a Session opens each when it is first
+asked for, and once: an action that looks at no images opens none.
 """
 from functools import cached_property, partial
 from pathlib import Path
@@ -11,7 +12,6 @@ from torch.utils.data import Subset
 
 from dldemos.VAE.images.lists import NoList
 from dldemos.VAE.images.looks import are_known, looks_of, tolerance_of
-from dldemos.VAE.images.saved import check_folder
 from dldemos.VAE.images.which import SAMPLE_FACES, find_celeba
 from dldemos.VAE.latent.attributes import attribute_directions, read_attributes
 from dldemos.VAE.latent.codes import encode_all, read_codes
@@ -47,66 +47,95 @@ N_FACES = 64                   # images that walks and attributes look at
 MOST_FITTED = 20_000           # images that the linear probe is fitted to, or so
 
 
+def open_training(settings):
+    """What main's train works on: (batches to train on, a new model, held-out batches or None).
+
+    An image that the weights of `init` know, or that is a copy of one trained on, is not held out.
+
+    Raises:
+        UserError: there is no such model, nothing to start from, or no image to train on.
+    """
+    model = new_model(settings)
+    if settings.init is not None and not settings.resume:
+        load_weights(weights_file(settings.init), model)
+    dataset = open_dataset(find_images(settings.data_root), settings, model)
+    training, held_out = split(dataset, settings.held_out)
+    if not len(training):
+        raise UserError(f'no image is left to train on: {len(held_out)} of {len(dataset)} are held '
+                        f'out; take more images, or a smaller --held_out')
+    about, looks = images_known(training, settings)
+    is_known = are_known(looks_of(held_out), looks, about['tolerance'])
+    held_out = Subset(dataset, np.array(held_out.indices)[~is_known].tolist())
+    print(f'images: {dataset.describe()}; held out: {len(held_out):,} of {len(dataset):,}')
+    if is_known.any():
+        print(f'not held out, since the weights will know them as copies of others: '
+              f'{is_known.sum():,} images')
+    if 'incomplete' in about:
+        print(printable(f'it is not known which images {settings.init} was trained on: those count '
+                        f'as held out'))
+    return (batches(training, settings.batch_size, seed=settings.seed, rank=processes.rank(),
+                    n_processes=processes.n_processes(), mirror=settings.mirror),
+            model, batches(held_out, 64, shuffle=False) if len(held_out) else None)
+
+
+def new_model(settings):
+    """A VAE of the sizes that the settings say, with the random weights of their seed."""
+    torch.manual_seed(settings.seed)
+    try:
+        return VAE(**{name: getattr(settings, name) for name in MODEL_SETTINGS})
+    except ValueError as error:
+        raise UserError(error) from error
+
+
+def open_dataset(root, settings, model, **other):
+    """The images of a source as the settings say, but for `other` values of crop or n_images."""
+    how = {'crop': settings.crop, 'n_images': settings.n_images, **other}
+    with processes.rank_0_first():
+        return CelebADataset(root, 2 * (model.image_size,), cache_dir=settings.cache_dir, **how)
+
+
 class Session:
-    """The model, the images and the codes of one call of the program.
+    """The weights, the images and the codes that the actions after a training work on.
 
     Args:
-        actions: their names, in the order in which they are done.
-        settings: all of main's, a namespace.
-        given: those among them that were asked for on the command line, a dict.
+        settings: all of main's, a namespace; what the weights were trained with overrules those
+            among them that were not asked for, and `overruled` has what was written there.
+        given: those that were asked for on the command line, a dict.
         device: a torch.device.
+        trained_now: whether the weights come from this call, which has said all of them.
 
     Raises:
         UserError: there are no such weights, or no such model.
     """
 
-    def __init__(self, actions, settings, given, device):
+    def __init__(self, settings, given, device, trained_now=False):
         self.settings, self.given, self.device = settings, given, device
-        self.seed, self.folder = settings.seed, settings.work_dir
-        self.trains, self.overruled = 'train' in actions, {}
-        if 'generate' in actions and settings.save_images is not None:
-            check_folder(settings.save_images)     # before hours of training
+        self.seed, self.folder, self.trained_now = settings.seed, settings.work_dir, trained_now
         self.weights = self.find_weights()
-        self.manifest = {} if self.trains else read_manifest(self.weights)
-        self.take_what_was_trained()
-
-    def take_what_was_trained(self):
-        """Let the manifest of the weights overrule the settings that were not asked for."""
+        self.manifest, self.overruled = read_manifest(self.weights), {}
         trained = {**self.manifest.get('settings', {}), 'crop': self.trained_on.get('crop')}
         for name in (*MODEL_SETTINGS, 'crop', 'kl_weight'):
-            value, written = trained.get(name), getattr(self.settings, name)
+            value, written = trained.get(name), getattr(settings, name)
             value = tuple(value) if isinstance(value, list) else value
-            if value not in (None, written) and name not in self.given:
+            if value not in (None, written) and name not in given:
                 self.overruled[name] = written
-                setattr(self.settings, name, value)
+                setattr(settings, name, value)
 
     def find_weights(self):
         """The file of the weights: that of ckpt_path, or the bundled ones in its place."""
-        path = self.settings.ckpt_path
-        path = weights_file(path) if self.trains else bundled_original(weights_file(path))
-        if self.trains and is_bundled(path):
-            name = Path(path).stem
-            raise UserError(f'training would overwrite the bundled weights {name}: give another '
-                            f'--ckpt_path; --init {name} starts from them')
+        path = bundled_original(weights_file(self.settings.ckpt_path))
         asked_for = self.given.keys() & {'ckpt_path', *MODEL_SETTINGS}
-        if self.trains or asked_for or Path(path).exists():
+        if asked_for or Path(path).exists():
             return path
         print(f'nothing was trained here yet (no {path}): these are the pretrained weights')
         return PRETRAINED
 
     def open_model(self):
-        """Make `model`: one with the weights in use, or a new one to train."""
-        torch.manual_seed(self.settings.seed)
-        try:
-            model = VAE(**{name: getattr(self.settings, name) for name in MODEL_SETTINGS})
-        except ValueError as error:
-            raise UserError(error) from error
-        if not self.trains:
-            load_weights(self.weights, model)
+        """Make `model`, with the weights in use."""
+        self.model = new_model(self.settings)
+        load_weights(self.weights, self.model)
+        if not self.trained_now:
             print(printable(about_weights(self.weights, self.manifest)))
-        elif self.settings.init is not None and not self.settings.resume:
-            load_weights(weights_file(self.settings.init), model)
-        self.model = model
 
     @cached_property
     def own_root(self):
@@ -126,7 +155,7 @@ class Session:
     @property
     def has_images(self):
         """Whether there are images, but for sample faces that would have to be drawn first."""
-        if self.trains or self.settings.data_root is not None:
+        if self.settings.data_root is not None:
             return True
         return 'looks' in self.trained_on and (self.own_root or find_celeba()) is not None
 
@@ -139,53 +168,39 @@ class Session:
         Raises:
             UserError: it is not known what the weights were trained on, and no source is given.
         """
-        settings = self.settings
-        if not self.trains and settings.data_root is None and 'looks' not in self.trained_on:
+        root = self.settings.data_root
+        if root is None and 'looks' not in self.trained_on:
             raise UserError(f'it is not known which images {self.weights} was trained on: give '
                             f'--data_root with those to look at')
-        if not self.trains and 'held_out' in self.given:
+        known, held_out = self.known_and_held_out(find_images(root or self.own_root))
+        if not self.trained_now:
+            self.describe_images(known, held_out)
+        return known, held_out
+
+    def describe_images(self, known, held_out):
+        """Print what the images in use are, and what that means for bundled weights."""
+        dataset, is_of_bundled = held_out.dataset, is_bundled(self.weights)
+        if 'held_out' in self.given:
             print('held_out is ignored: the images that the weights do not know are held out')
-        root = find_images(settings.data_root or (None if self.trains else self.own_root))
-        known, held_out = self.known_and_held_out(root, settings.n_images, settings.crop)
-        dataset = held_out.dataset
         print(f'images: {dataset.describe()}; held out: {len(held_out):,} of {len(dataset):,}')
-        if is_bundled(self.weights) and str(dataset.root) == SAMPLE_FACES:
+        if is_of_bundled and str(dataset.root) == SAMPLE_FACES:
             print('these faces were drawn by a bundled model: metrics on them say nothing of '
                   'photographs')
-        elif (is_bundled(self.weights) and not len(known) and dataset.crop == 'auto'
+        elif (is_of_bundled and not len(known) and dataset.crop == 'auto'
                 and dataset.original_size != CELEBA_IMAGE):
             print('they have not the size of CelebA, which the bundled weights know: --crop face '
                   'finds the faces and puts them where CelebA has them')
-        return known, held_out
 
-    def known_and_held_out(self, root, n_images, crop=None):
+    def known_and_held_out(self, root, **other):
         """(images that the weights know, held-out ones) of a source, two Subsets.
 
         One rule: an image is held out where its look is not among those of the images that the
-        weights know. A training knows those of its training split and of the weights that it
-        starts from, and its first Subset is the training split.
+        weights know.
 
         Args:
-            crop: None: that of the manifest, whatever is asked for.
+            other: see open_dataset.
         """
-        settings = self.settings
-        crop = crop or self.trained_on.get('crop', settings.crop)
-        with processes.rank_0_first():
-            dataset = CelebADataset(root, 2 * (self.model.image_size,), crop, n_images,
-                                    settings.cache_dir)
-        if self.trains:
-            known, others = split(dataset, settings.held_out)
-            about, looks = images_known(known, settings)
-            if looks is not None:
-                is_known = are_known(looks_of(others), looks, about['tolerance'])
-                others = Subset(dataset, np.array(others.indices)[~is_known].tolist())
-                if is_known.any():
-                    print(f'not held out, since the weights will know them as copies of others: '
-                          f'{is_known.sum():,} images')
-                if 'incomplete' in about:
-                    print(printable(f'it is not known which images {settings.init} was trained on: '
-                                    f'those count as held out'))
-            return known, others
+        dataset = open_dataset(root, self.settings, self.model, **other)
         is_known = are_known(dataset.looks, *self.known_looks)
         return tuple(Subset(dataset, np.flatnonzero(which).tolist())
                      for which in (is_known, ~is_known))
@@ -231,9 +246,10 @@ class Session:
         held-out images in use, from now on known.
         """
         known, held_out = self.splits
-        if not self.trains and self.own_root is not None:
-            known, _ = self.known_and_held_out(self.own_root,
-                                               self.manifest['settings'].get('n_images'))
+        if self.own_root is not None:
+            known, _ = self.known_and_held_out(
+                self.own_root, n_images=self.manifest['settings'].get('n_images'),
+                crop=self.trained_on['crop'])
         if len(known) < self.trained_on.get('n_images', 1) / 2:
             known = Subset(held_out.dataset, held_out.indices[:(len(held_out) + 1) // 2])
             return known, looks_of(known)
@@ -258,27 +274,6 @@ class Session:
         print(printable(f'fitting to the codes of {n:,} image{"s" * (n != 1)} in '
                         f'{images.dataset.root}, {which}'), flush=True)
         return encode_all(self.model, self.device, batches(images, 64, shuffle=False))
-
-    @cached_property
-    def training_batches(self):
-        """The batches to train on.
-
-        Raises:
-            UserError: all images are held out.
-        """
-        training, held_out = self.splits
-        if not len(training):
-            raise UserError(f'no image is left to train on: {len(held_out)} of '
-                            f'{len(self.dataset)} are held out; take more images, or a smaller '
-                            f'--held_out')
-        settings = self.settings
-        return batches(training, settings.batch_size, seed=settings.seed, rank=processes.rank(),
-                       n_processes=processes.n_processes(), mirror=settings.mirror)
-
-    @property
-    def held_out_batches(self):
-        """The held-out images in order, for each epoch's loss; None where there are none."""
-        return batches(self.splits[1], 64, shuffle=False) if len(self.splits[1]) else None
 
     @property
     def trained_at(self):
@@ -406,15 +401,13 @@ class Session:
     @property
     def about(self):
         """What the page of explore says of the weights, and the directions it has sliders for."""
-        manifest = read_manifest(self.weights) if self.trains else self.manifest
-        images = manifest.get('trained_on', {})
         try:
             directions = self.directions
         except UserError as error:
             print(printable(f'the page has no sliders of attributes: {error}'))
             directions = {}
         return {'name': Path(self.weights).stem, 'weights': self.weights_hash[:12],
-                'n_images': images.get('n_images'), 'directions': directions}
+                'n_images': self.trained_on.get('n_images'), 'directions': directions}
 
     def fitted_directions(self):
         images, _ = self.fitting

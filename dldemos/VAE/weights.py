@@ -50,6 +50,14 @@ def is_bundled(path):
     return Path(path).resolve().parent == BUNDLED_FOLDER.resolve()
 
 
+def check_not_bundled(path):
+    """UserError where a training would write its weights over bundled ones."""
+    if is_bundled(weights_file(path)):
+        name = Path(weights_file(path)).stem
+        raise UserError(f'training would overwrite the bundled weights {name}: give another '
+                        f'--ckpt_path; --init {name} starts from them')
+
+
 def save_weights(path, model, manifest=None, looks=None):
     """Write the state dict of `model` to `path`, as the article's own script does.
 
