@@ -19,55 +19,28 @@ def grid(images, columns=8):
     A picture of fewer than FEW_IMAGES images is enlarged; one of many has more columns, so as
     to be no higher than wide.
     """
-    return grid_of_batches([images], len(images), columns)
+    n_images, side = len(images), images.shape[-1]
+    columns = min(n_images, max(columns, math.isqrt(n_images - 1) + 1))
+    factor = enlargement(n_images, columns, math.ceil(n_images / columns), side)
+    return tiled(enlarged(images, factor), columns)
 
 
-def grid_of_batches(batches, n_images, columns=8):
-    """The picture of `grid` of n_images images that come in batches, which are not kept.
+def grid_of_batches(batches, n_images):
+    """The picture of `grid` of n_images images that come in batches.
 
     Where a picture cannot hold them all, the first ones are drawn, and a line says so; no
     more batches are taken.
     """
-    sheet = None
-    for images in batches:
-        if sheet is None:
-            side = images.shape[-1]
-            shown = min(n_images, most_images(side))
-            if shown < n_images:
-                print(f'a picture holds {shown:,} faces: these are the first of {n_images:,}')
-            columns = min(shown, max(columns, math.isqrt(shown - 1) + 1))
-            factor = enlargement(shown, columns, math.ceil(shown / columns), side)
-            sheet = Sheet(shown, columns)
-        sheet.add(enlarged(images, factor))
-        if sheet.n_shown == shown:
+    images, n_drawn = [], 0
+    for some in batches:
+        shown = min(n_images, most_images(some.shape[-1]))
+        images.append(to_bytes(some))
+        n_drawn += len(some)
+        if n_drawn >= shown:
             break
-    return sheet.picture
-
-
-class Sheet:
-    """A picture of images in rows, with lines between and around them.
-
-    Args:
-        n_images: how many it shows; more than that are passed over.
-    """
-
-    def __init__(self, n_images, columns):
-        self.n_images, self.columns = n_images, min(columns, n_images)
-        self.picture, self.n_shown = None, 0
-
-    def add(self, images):
-        """Paste the next images (N, 3, H, W), all of the same size."""
-        height, width = (pixels + PADDING for pixels in images.shape[-2:])
-        if self.picture is None:
-            rows = math.ceil(self.n_images / self.columns)
-            self.picture = Image.new('RGB', (width * self.columns + PADDING,
-                                             height * rows + PADDING), 'white')
-        images = to_bytes(images[:self.n_images - self.n_shown]).permute(0, 2, 3, 1).contiguous()
-        for pixels in images.numpy():
-            row, column = divmod(self.n_shown, self.columns)
-            self.picture.paste(Image.fromarray(pixels),
-                               (PADDING + width * column, PADDING + height * row))
-            self.n_shown += 1
+    if shown < n_images:
+        print(f'a picture holds {shown:,} faces: these are the first of {n_images:,}')
+    return grid(torch.cat(images)[:shown])
 
 
 def to_bytes(images):
@@ -78,10 +51,14 @@ def to_bytes(images):
 
 
 def tiled(images, columns):
-    """Images (N, 3, H, W) in rows, with lines between and around them (PIL)."""
-    sheet = Sheet(len(images), columns)
-    sheet.add(images)
-    return sheet.picture
+    """Images (N, 3, H, W) in rows, with white lines between and around them (PIL)."""
+    images = F.pad(to_bytes(images), (PADDING, 0, PADDING, 0), value=255)      # left and above
+    n_missing = -len(images) % columns
+    blank = torch.full((n_missing, *images.shape[1:]), 255, dtype=torch.uint8)
+    sheet = torch.cat([images, blank]).unflatten(0, (-1, columns))
+    sheet = sheet.permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)           # (height, width, 3)
+    sheet = F.pad(sheet, (0, 0, 0, PADDING, 0, PADDING), value=255)            # right and below
+    return Image.fromarray(sheet.numpy())
 
 
 def most_images(side):
