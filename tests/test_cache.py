@@ -227,7 +227,7 @@ def test_a_truncated_zip_is_an_error(images, tmp_path):
         for path in images.iterdir():
             archive.write(path, path.name)
     root.write_bytes(root.read_bytes()[:-300])
-    with pytest.raises(UserError, match='no zip that can be read.*download it again'):
+    with pytest.raises(UserError, match='cannot be read to its end.*download it again'):
         load(root)
 
 
@@ -309,7 +309,7 @@ def test_sources_of_one_name_have_caches_of_their_own(images, tmp_path):
 
 @pytest.mark.parametrize('kind', ['folder', 'zip', 'tar'])
 def test_no_more_is_decoded_than_is_asked_for(tmp_path, decoded, kind):
-    """And the rest when it is asked for; of a tar, whose order is not that of names, all."""
+    """And all when they are asked for; of a tar, whose order is not that of names, at once."""
     folder = tmp_path / 'many'
     folder.mkdir()
     for i in range(900):
@@ -319,8 +319,8 @@ def test_no_more_is_decoded_than_is_asked_for(tmp_path, decoded, kind):
     names = [f'{i:04}.png' for i in range(900) if i != 2]
     first = CelebADataset(root, n_images=50)
     assert [name.rsplit('/', 1)[-1] for name in first.names] == names[:50]
-    assert len(decoded) == (900 if kind == 'tar' else 51)
-    before, n = len(decoded), first.n_cached
+    assert len(decoded) == 900 if kind == 'tar' else 51 <= len(decoded) < 300   # those at work
+    before = len(decoded)
     assert torch.equal(CelebADataset(root, n_images=20)[:], first[:20])
     assert len(decoded) == before
     pixels, looks = first[:], np.array(first.looks)
@@ -328,7 +328,7 @@ def test_no_more_is_decoded_than_is_asked_for(tmp_path, decoded, kind):
     assert [name.rsplit('/', 1)[-1] for name in every.names] == names
     assert torch.equal(every[:50], pixels) and np.array_equal(every.looks[:50], looks)
     assert every.original_size == (20, 24) and len(every.looks) == 899
-    assert len(decoded) <= before + 900 - n - (kind == 'tar') * (900 - n)
+    assert len(decoded) == (900 if kind == 'tar' else before + 900)
 
 
 def test_what_is_left_out_of_a_folder_is_told(images, tmp_path, capsys):

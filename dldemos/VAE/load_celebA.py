@@ -39,16 +39,17 @@ def transform(image, img_shape, crop):
 
 
 class CelebADataset(Dataset):
-    """The images of a folder, an archive ... (images/sources.py), in the order of their names.
+    """The images of a folder, an archive ... (images/sources.py), by name.
 
-    An item is a float tensor (3, *img_shape) in [0, 1]; a list of indices gives a batch. All
-    images are transformed once, into a cache beside `root`, which is then mapped into memory
-    (images/cache.py). `looks` are what they are known by, uint8 (N, 64) (images/looks.py).
+    An item is a float tensor (3, *img_shape) in [0, 1]; a list of indices gives a batch. All are
+    transformed once, into a cache that is mapped into memory (images/cache.py). `looks` are what
+    they are known by, uint8 (N, 64) (images/looks.py).
 
     Args:
-        crop: a number of pixels; 'auto': 168 for images of CelebA's size, 178 x 218, the
-            largest square for others; 'face': the largest face, where CelebA has it.
-        n_images: take the first so many; None: all.
+        crop: pixels; 'auto': 168 for images of CelebA's size, 178 x 218, the largest square for
+            others; 'face': the largest face, where CelebA has it.
+        n_images: take the first so many by name; None: all.
+        cache_dir: folder of the cache; None: that of `root`, or data/ where that is read-only.
 
     Raises:
         UserError: `root` is not there, or is no source of images.
@@ -121,10 +122,7 @@ def batches(dataset, batch_size=16, shuffle=True, seed=0, rank=0, n_processes=1,
 
 
 def get_dataloader(root=CELEBA_ROOT, batch_size=16, img_shape=(64, 64), seed=0, **kwargs):
-    """Shuffled batches (batch_size, 3, *img_shape) of all images of a source.
-
-    Other keywords go to CelebADataset: get_dataloader(root, n_images=100).
-    """
+    """Shuffled batches (batch_size, 3, *img_shape) of a source; kwargs: CelebADataset's."""
     return batches(CelebADataset(root, img_shape, **kwargs), batch_size, seed=seed)
 
 

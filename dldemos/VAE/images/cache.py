@@ -6,19 +6,17 @@ decodes, crops and resizes all of it into one file beside it; later uses map tha
 
 The file: the pixels, uint8 (N, 3, height, width), the looks of the images, uint8 (N, 64), then a
 JSON object that says what they were made from, and its length in 8 bytes. It gets its name when it
-is complete. Of folders and zips it may hold the first images by name, which were asked for.
+is complete. Of a folder or a zip it may hold the first images by name alone, where no more were
+asked for; it is made anew when more are.
 """
-import errno
 import hashlib
 import inspect
 import json
 import os
-import tempfile
 import warnings
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -32,13 +30,12 @@ from dldemos.VAE.support.errors import WHAT_TO_DO, UserError
 from dldemos.VAE.support.files import atomic_write, printable, remove_abandoned
 
 ORIENTED = ('exif', 'xmp', 'XML:com.adobe.xmp', 'Raw profile type exif')
-FORMAT = 'pixels 4'          # a new number here rebuilds every cache
+FORMAT = 'pixels 5'          # a new number here rebuilds every cache
 IN_NAME_ORDER = ('folder', 'zip')    # sources of which the first images can be read alone
 CHUNK = 32                   # images that a thread decodes in one go
 CHUNK_BYTES = 8 * 2**20      # or fewer, if they hold so much memory while they wait
 PNG_TEXT = 64 * 2**20        # bytes of text in a PNG; image generators write some megabytes
 ELSEWHERE = 'data'           # folder of caches whose source lies where nothing can be written
-NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def cached_images(root, img_shape, crop, cache_dir, n_images, transform):
@@ -48,13 +45,7 @@ def cached_images(root, img_shape, crop, cache_dir, n_images, transform):
     or the shape has changed; an unchanged source is recognised without opening an image.
 
     Args:
-        crop: side in pixels of the middle square that is cut out, or the largest there is;
-            'auto': 168 for images of CelebA's size, the largest square for others; 'face':
-            the largest face, where CelebA has it.
-        cache_dir: folder of the cache; None: the folder that `root` lies in, or where that
-            cannot be written to, data/.
-        n_images: how many are needed, the first by name; None: all. Of folders and zips no more
-            are decoded, and the rest when it is asked for.
+        img_shape, crop, cache_dir, n_images: see CelebADataset, load_celebA.py.
         transform: that of load_celebA: RGB image, img_shape, crop -> uint8 (3, *img_shape).
 
     Returns:
@@ -106,25 +97,11 @@ def short_hash(path):
 def writable_place(root, name, cache_dir):
     """Where a new cache is to lie; a line says so where that is not beside the source."""
     place, *elsewhere = places(root, name, cache_dir)
-    if cache_dir or can_write(place.parent):
+    if cache_dir or os.access(place.parent, os.W_OK):
         return place
     print(printable(f'nothing can be written beside {root}: its decoded images go to '
                     f'{elsewhere[0]} (--cache_dir names another folder)'))
     return elsewhere[0]
-
-
-def can_write(folder):
-    """Whether files can be made in a folder, by making one."""
-    if not os.access(folder, os.W_OK):
-        return False
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            return True
-    except OSError as error:
-        if error.errno in NOT_WRITABLE:
-            return False
-        raise UserError(f'nothing can be written to {folder} ({error}): name another folder for '
-                        f'the decoded images with --cache_dir') from error
 
 
 def map_pixels(path, n_images, img_shape):
@@ -185,41 +162,31 @@ def build(path, source, key, img_shape, n_images, decode):
     """Decode the images of a source into a new cache at `path`, on all cores.
 
     Args:
-        n_images: how many are needed at least, where the source has its images in name order; those
-            that the cache has already are copied.
+        n_images: how many are needed at least, where the source has its images in name order.
         decode: a function of an image file, see `decode`.
     """
     entries, notes = open_images(source)
-    names, looks, unreadable, sizes, n_seen = [], [], [], set(), 0
-    before = read_about(path)
     limit = n_images if source.kind in IN_NAME_ORDER else None
+    names, looks, sizes, unreadable = [], [], set(), []
     bar = tqdm(total=limit or notes['total'], unit='image', desc='decoding once', disable=None)
     with bar, ThreadPoolExecutor(os.cpu_count()) as pool, atomic_write(path) as file, \
             limits_of_pillow():
-        if is_current(before, key):
-            names, unreadable, n_seen = before['names'], before['unreadable'], before['n_seen']
-            sizes.add(before['size'] and tuple(before['size']))
-            file.write(map_pixels(path, len(names), img_shape))
-            looks.append(map_looks(path, len(names), img_shape).tobytes())
-            entries = islice(entries, n_seen, None)
-            bar.update(n_seen)
-        n_before = None
-        while n_seen != n_before and (limit is None or len(names) < limit):
-            n_before = n_seen
-            wanted = islice(entries, limit and limit - len(names))
-            for decoded, reasons in decode_chunks(pool, wanted, decode):
-                for name, _, its_look, size in decoded:
-                    names.append(name)
-                    looks.append(its_look)
-                    sizes.add(size)
-                file.write(b''.join(pixels for _, pixels, _, _ in decoded))
-                unreadable += reasons
-                n_seen += len(decoded) + len(reasons)
-                bar.update(len(decoded) + len(reasons))
+        for decoded, reasons in decode_chunks(pool, entries, decode):
+            if limit is not None:
+                decoded = decoded[:limit - len(names)]
+            for name, pixels, its_look, size in decoded:
+                file.write(pixels)
+                names.append(name)
+                looks.append(its_look)
+                sizes.add(size)
+            unreadable += reasons
+            bar.update(len(decoded) + len(reasons))
+            if len(names) == limit:
+                break
         order = sorted(range(len(names)), key=names.__getitem__)
         about = {'key': key, 'bytes_per_image': 3 * img_shape[0] * img_shape[1],
                  'names': [names[i] for i in order], 'unreadable': sorted(unreadable),
-                 'n_seen': n_seen, 'is_whole': notes['total'] in (None, n_seen),
+                 'is_whole': len(names) != limit,
                  'size': sizes.pop() if len(sizes) == 1 else None,
                  'passed_over': notes['passed_over'], 'left_out': source.left_out}
         about['parts'] = recorded_partition(notes, about['names'])
@@ -231,7 +198,7 @@ def build(path, source, key, img_shape, n_images, decode):
 
 
 def decode_chunks(pool, entries, decode):
-    """Decode the entries of open_images in a pool, some at a time, in their order.
+    """Decode the entries of open_images in a pool, a few chunks at once, in their order.
 
     Yields:
         For each chunk the images, (name, *what `decode` returns), and sentences on those that
@@ -251,7 +218,13 @@ def decode_chunks(pool, entries, decode):
                 reasons.append(f'{name} ({error or type(error).__name__})')
         return decoded, reasons
 
-    return (result for _, result in in_turn(pool, decode_some, chunks(entries)))
+    waiting = deque()                        # no more than these are held in memory
+    for chunk in chunks(entries):
+        waiting.append(pool.submit(decode_some, chunk))
+        if len(waiting) > 2 * os.cpu_count():
+            yield waiting.popleft().result()
+    for result in waiting:
+        yield result.result()
 
 
 @contextmanager
@@ -278,18 +251,6 @@ def chunks(entries):
             chunk, held = [], 0
     if chunk:
         yield chunk
-
-
-def in_turn(pool, function, items):
-    """(item, function(item)) of each in order, a few at work at once: bounds the memory."""
-    waiting = deque()
-    for item in items:
-        waiting.append((item, pool.submit(function, item)))
-        if len(waiting) > 2 * os.cpu_count():
-            first, result = waiting.popleft()
-            yield first, result.result()
-    for first, result in waiting:
-        yield first, result.result()
 
 
 def sort_rows(file, order, n_bytes):

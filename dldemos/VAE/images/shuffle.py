@@ -57,11 +57,5 @@ def in_batches(indices, batch_size):
 
 def flip_half(images):
     """Flip each image (N, 3, H, W) horizontally in one of two cases: other faces, for free."""
-    chosen = chosen_half(len(images))
-    images[chosen] = images[chosen].flip(-1)
-    return images
-
-
-def chosen_half(n_images):
-    """Which of n_images are flipped, each in one of two cases: bool (n_images,), on the CPU."""
-    return torch.rand(n_images) < 0.5
+    chosen = (torch.rand(len(images)) < 0.5).to(images.device)
+    return torch.where(chosen[:, None, None, None], images.flip(-1), images)

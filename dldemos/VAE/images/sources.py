@@ -26,7 +26,7 @@ LIST_SUFFIXES = ('.txt', '.csv')
 LARGEST = 256 * 2**20        # bytes that an entry of an archive may unpack to
 PARTS = (('train', 0), ('val', 1), ('test', 2))    # how shards' names begin; CelebA's numbers
 BROKEN_ARCHIVE = (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, zlib.error,
-                  lzma.LZMAError)
+                  lzma.LZMAError, ValueError)          # pyarrow's errors are also ValueErrors
 
 
 class Source(NamedTuple):
@@ -251,16 +251,11 @@ def zip_images(source, notes):
 
 def open_zip(root):
     """An open zip, and {name: text} of the lists in it."""
-    try:
+    with told_if_damaged(root):
         archive = zipfile.ZipFile(root)
         return archive, {info.filename: archive.read(info).decode(errors='surrogateescape')
                          for info in archive.infolist()
                          if is_list(info.filename) and info.file_size < LARGEST}
-    except PermissionError:
-        raise
-    except BROKEN_ARCHIVE as error:
-        raise UserError(f'{root} is no zip that can be read ({error}): download it again, '
-                        f'or give the folder of the images') from error
 
 
 def read_entry(archive, info):
@@ -281,23 +276,17 @@ def is_list(name, words=('list_attr', 'list_eval_partition')):
 def tar_images(source, notes):
     """One pass over a tar, compressed or not, in the order of its entries."""
     notes['total'], seen = None, set()
-    try:
-        with tarfile.open(source.root) as archive:
-            while member := archive.next():
-                archive.members = []                    # it would keep every one
-                name = member.name.removeprefix('./')
-                notes['passed_over'] += is_passed_over(name)
-                if is_list(name) and member.isreg() and member.size < LARGEST:
-                    text = archive.extractfile(member).read()
-                    notes['lists'][name] = text.decode(errors='surrogateescape')
-                elif is_image(name) and name not in seen and not member.isdir():
-                    seen.add(name)
-                    yield name, *read_member(archive, member)
-    except PermissionError:
-        raise
-    except BROKEN_ARCHIVE as error:
-        raise UserError(f'{source.root} cannot be read to its end ({error}): download it again, '
-                        f'or give the folder of the images') from error
+    with told_if_damaged(source.root), tarfile.open(source.root) as archive:
+        while member := archive.next():
+            archive.members = []                    # it would keep every one
+            name = member.name.removeprefix('./')
+            notes['passed_over'] += is_passed_over(name)
+            if is_list(name) and member.isreg() and member.size < LARGEST:
+                text = archive.extractfile(member).read()
+                notes['lists'][name] = text.decode(errors='surrogateescape')
+            elif is_image(name) and name not in seen and not member.isdir():
+                seen.add(name)
+                yield name, *read_member(archive, member)
 
 
 def read_member(archive, member):
@@ -317,17 +306,15 @@ def parquet_images(source, notes):
     names = parquet_names(source)
     notes['total'] = sum(map(len, names))
     for (shard, _, _), its_names in zip(source.files, names):
-        part = next((part for word, part in PARTS
-                     if os.path.basename(shard).lower().startswith(word)), None)
-        if part is not None:
-            notes['parts'].update(dict.fromkeys(its_names, part))
+        for word, part in PARTS:
+            if os.path.basename(shard).lower().startswith(word):
+                notes['parts'].update(dict.fromkeys(its_names, part))
     return parquet_rows(source, names)
 
 
 def parquet_rows(source, names):
     for (shard, _, _), its_names in zip(source.files, names):
-        rows = parquet_column(source.folder / shard, 'image')
-        for name, value in zip(its_names, rows):
+        for name, value in zip(its_names, parquet_column(source.folder / shard, 'image')):
             data = value.get('bytes') if isinstance(value, dict) else value
             if not data:
                 yield name, 0, functools.partial(refuse, 'no bytes of an image in its row')
@@ -345,18 +332,17 @@ def parquet_names(source):
     """
     names = []
     for shard, _, _ in source.files:
-        file = open_parquet(source.folder / shard)
-        schema = file.schema_arrow
-        if 'image' not in schema.names:
-            raise UserError(f'{source.folder / shard} has no column "image" (but '
-                            f'{", ".join(schema.names[:5])}): give shards that have one')
-        kind = schema.field('image').type
-        if any(kind.field(i).name == 'path' for i in range(kind.num_fields)):
-            column = parquet_column(source.folder / shard, 'image.path')
-            names.append([row and row['path'] for row in column])
+        path = source.folder / shard
+        file = open_parquet(path)
+        if 'image' not in file.schema_arrow.names:
+            raise UserError(f'{path} has no column "image" (but '
+                            f'{", ".join(file.schema_arrow.names[:5])}): give shards that have one')
+        kind = file.schema_arrow.field('image').type
+        if 'path' in [kind.field(i).name for i in range(kind.num_fields)]:
+            names.append([row and row['path'] for row in parquet_column(path, 'image.path')])
         else:
             names.append([None] * file.metadata.num_rows)
-    flat = [name for some in names for name in some]
+    flat = sum(names, [])
     if None not in flat and len(set(flat)) == len(flat):
         return names
     return [[f'{shard.removesuffix(".parquet")}/{row:06}' for row in range(len(some))]
@@ -373,22 +359,28 @@ def open_parquet(path):
         head = file.read(4096)
     if not head.startswith(b'PAR1'):
         raise UserError(f'{path} is {what_it_is(head)}')
-    try:
+    with told_if_damaged(path):
         return ParquetFile(path)
-    except (ValueError, OSError) as error:             # pyarrow's errors are also these
-        raise UserError(f'{path} is no Parquet file that can be read ({error}): download it '
-                        f'again') from error
 
 
 def parquet_column(path, column):
     """The values of a column, row by row, a few of them in memory at once."""
+    file = open_parquet(path)
+    with told_if_damaged(path):
+        for batch in file.iter_batches(batch_size=64, columns=[column]):
+            yield from batch.column(0).to_pylist()
+
+
+@contextlib.contextmanager
+def told_if_damaged(path):
+    """UserError in place of what zipfile, tarfile and pyarrow say of a damaged file."""
     try:
-        for batch in open_parquet(path).iter_batches(batch_size=64, columns=[column]):
-            for value in batch.column(0):
-                yield value.as_py()
-    except (ValueError, OSError) as error:
-        raise UserError(f'{path} cannot be read to its end ({error}): download it '
-                        f'again') from error
+        yield
+    except PermissionError:
+        raise
+    except BROKEN_ARCHIVE as error:
+        raise UserError(f'{path} cannot be read to its end ({error}): download it again, or give '
+                        f'the folder of the images') from error
 
 
 OPENERS = {'folder': folder_images, 'zip': zip_images, 'tar': tar_images,

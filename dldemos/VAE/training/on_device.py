@@ -1,8 +1,9 @@
-"""Training images kept on an accelerator, where they fit: a batch is gathered there."""
-import torch
-from torch.utils.data import BatchSampler, DataLoader, Dataset, Subset, default_convert
+"""Training images on an accelerator, where they fit: a batch is gathered there."""
+from contextlib import contextmanager
 
-from dldemos.VAE.images.shuffle import ShuffledBatches, chosen_half, flip_half
+import torch
+from torch.utils.data import Subset
+
 from dldemos.VAE.load_celebA import CelebADataset
 from dldemos.VAE.training.steps import moved
 
@@ -10,49 +11,46 @@ SHARE = 0.5                        # of the free memory, at most; the rest is fo
 CHUNK_BYTES = 64 * 2**20           # copied at a time: the main memory never holds all pixels
 
 
-def kept(dataloader, device):
-    """A loader of the same batches, made on `device` from pixels that are kept there.
+@contextmanager
+def images_on(device, *dataloaders):
+    """While the block runs, images of a CelebADataset are read on an accelerator.
 
-    The loader itself on a CPU, where the pixels do not fit, or where they are not known.
+    The batches are bit for bit those of the CPU, from the same random numbers. On a CPU, and where
+    the pixels do not fit, nothing changes.
 
     Args:
-        dataloader: of any kind, or None.
         device: a torch.device.
+        dataloaders: of any kind, or None.
     """
-    images = images_of(dataloader)
-    if images is None or not fits(n_bytes(*images), device):
-        return dataloader
-    return KeptBatches(dataloader, upload(*images, device))
+    datasets = [dataset for dataset in {dataset_of(dataloader) for dataloader in dataloaders}
+                if dataset is not None and fits(n_bytes(dataset), device)]
+    try:
+        for dataset in datasets:
+            dataset.read = Gather(dataset, device)
+        yield
+    finally:
+        for dataset in datasets:
+            del dataset.read
 
 
-def images_of(dataloader):
-    """(CelebADataset, list of indices in it) of a loader's images; None where not known.
-
-    They are known of what `load_celebA.batches` makes. A loader with another dataset, with
-    workers or another collate_fn may do anything to its images.
-    """
-    if not (type(dataloader) is DataLoader and dataloader.batch_size is None
-            and isinstance(dataloader.sampler, (ShuffledBatches, BatchSampler))
-            and dataloader.num_workers == 0
-            and dataloader.collate_fn in (flip_half, default_convert)):
+def dataset_of(dataloader):
+    """The CelebADataset of a loader, or of a part of one; None of others, and of workers."""
+    if getattr(dataloader, 'num_workers', 0):      # processes, which the device is not open in
         return None
-    dataset, indices = dataloader.dataset, None
-    if type(dataset) is Subset:
-        dataset, indices = dataset.dataset, dataset.indices
-    if type(dataset) is not CelebADataset:
-        return None
-    rows = range(len(dataset))
-    return dataset, list(rows) if indices is None else [rows[i] for i in indices]
+    dataset = getattr(dataloader, 'dataset', None)
+    while isinstance(dataset, Subset):
+        dataset = dataset.dataset
+    return dataset if type(dataset) is CelebADataset else None
 
 
-def n_bytes(dataset, indices):
-    """The bytes of the pixels of these images."""
+def n_bytes(dataset):
+    """The bytes of the pixels of all images."""
     height, width = dataset.img_shape
-    return len(indices) * 3 * height * width
+    return len(dataset) * 3 * height * width
 
 
 def fits(n_bytes, device):
-    """Whether pixels of n_bytes may be kept on a device; on a CPU never."""
+    """Whether pixels of n_bytes may lie on a device beside the steps; on a CPU never."""
     if device.type == 'mps' and n_bytes >= 2**31:
         return False       # torch up to 2.13 may read zeros beyond: pytorch's issue 188756
     return n_bytes < SHARE * free_memory(device)
@@ -67,54 +65,19 @@ def free_memory(device):
     return 0
 
 
-def upload(dataset, indices, device):
-    """The pixels of these images on a device, uint8 (N, 3, height, width)."""
-    pixels = torch.empty((len(indices), 3, *dataset.img_shape), dtype=torch.uint8, device=device)
-    size = max(1, CHUNK_BYTES // n_bytes(dataset, [0]))
-    for start in range(0, len(indices), size):
-        chunk = indices[start:start + size]
-        pixels[start:start + len(chunk)].copy_(dataset.read_pixels(chunk))
-    return pixels
+class Gather:
+    """Takes the place of a dataset's `read`: indices -> images (N, 3, H, W) on the device."""
 
-
-class KeptBatches:
-    """The batches of a loader, bit for bit, from the same random numbers.
-
-    Float (N, 3, H, W) in [0, 1], on the device of the pixels, channels last.
-
-    Args:
-        dataloader: one that `images_of` knows.
-        pixels: of the images of its dataset, in their order, uint8 (n_images, 3, H, W).
-    """
-
-    def __init__(self, dataloader, pixels):
-        self.dataset, self.sampler = dataloader.dataset, dataloader.sampler
-        images = KeptImages(pixels, mirror=dataloader.collate_fn is flip_half)
-        self.batches = DataLoader(images, batch_size=None, sampler=self.sampler,
-                                  generator=dataloader.generator)
-
-    def __iter__(self):
-        return iter(self.batches)      # a DataLoader's, which draws a random number, as before
-
-    def __len__(self):
-        return len(self.batches)
-
-
-class KeptImages(Dataset):
-    """Images by a list of their indices: a batch on the device of the pixels.
-
-    mirror: flip half of them, as flip_half does.
-    """
-
-    def __init__(self, pixels, mirror):
-        self.pixels, self.mirror = pixels, mirror
+    def __init__(self, dataset, device):
+        self.pixels = torch.empty((len(dataset), 3, *dataset.img_shape), dtype=torch.uint8,
+                                  device=device)
+        n_images = max(1, CHUNK_BYTES * len(dataset) // n_bytes(dataset))
+        for start in range(0, len(dataset), n_images):
+            indices = list(range(start, min(start + n_images, len(dataset))))
+            self.pixels[start:start + n_images].copy_(dataset.read_pixels(indices))
         # divided on the CPU: CUDA multiplies by 1 / 255 instead, which rounds otherwise
-        self.values = torch.arange(256).float().div_(255).to(pixels.device)
+        self.values = torch.arange(256).float().div_(255).to(device)
 
-    def __getitem__(self, indices):
-        device = self.pixels.device
-        images = self.values[self.pixels[moved(torch.tensor(indices), device)].long()]
-        if self.mirror:
-            chosen = moved(chosen_half(len(images)), device)
-            images = torch.where(chosen[:, None, None, None], images.flip(-1), images)
-        return images.to(memory_format=torch.channels_last)
+    def __call__(self, indices):
+        indices = moved(torch.tensor(indices), self.pixels.device)
+        return self.values[self.pixels[indices].long()]

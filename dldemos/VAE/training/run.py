@@ -91,8 +91,7 @@ class Run:
             self.model = processes.share(model, device)
             if self.settings.compile:
                 self.model = torch.compile(self.model)
-            self.dataloader = on_device.kept(self.dataloader, device)
-            self.held_out = on_device.kept(self.held_out, device)
+            stack.enter_context(on_device.images_on(device, self.dataloader, self.held_out))
             self.stack = stack.pop_all()
         return self
 
