@@ -139,62 +139,57 @@ def save(picture, name):
         picture.save(file, 'JPEG', quality=92)
 
 
-def table(*rows):
-    """A Markdown table; the first row is its head."""
-    head, *body = ['|' + '|'.join(f' {cell} ' if cell else ' ' for cell in row) + '|\n'
-                   for row in rows]
-    return head + '| ' + ' | '.join('---' for _ in rows[0]) + ' |\n' + ''.join(body)
+def section(title, text, verdict, picture, rows=()):
+    """A claim's part of the report; the first of the rows of its table is their head."""
+    table = ''
+    for i, row in enumerate(rows):
+        table += '| ' + ' | '.join(row) + ' |\n'
+        if i == 0:
+            table += '| ' + ' | '.join('---' for _ in row) + ' |\n'
+    table += '\n' * bool(rows)
+    return f'## {title}\n\n{text}\n\n{table}{verdict}\n\n![{title}]({picture})\n'
 
 
 def overfitting(models, training, held_out, doubt):
     """An autoencoder overfits, a VAE does not: reconstruction of training and other images."""
-    draw_overfitting(models, training[:10], held_out[:10])
-    rows, gap = [], {}
+    pictures = []
+    for label, images in (('training', training[:10]), ('held out', held_out[:10])):
+        pictures.append((label, images))
+        pictures += [(name, reconstructed(model, images)) for name, model in models.items()]
+    save(labelled_rows(pictures), 'overfitting.jpg')
+    rows, gap = [('', 'training', 'held out', 'ratio')], {}
     for name, model in models.items():
         learned, other = error(model, training), error(model, held_out)
         gap[name] = ratio(other, learned)
         rows.append((name, f'{learned:.4f}', f'{other:.4f}', f'{gap[name]:.2f}'))
-    return ('## An autoencoder overfits, a VAE does so less\n\n'
-            f'Both were trained on the same {len(training)} images for {FEW_STEPS} steps. Mean '
-            f'squared error:\n\n{table(("", "training", "held out", "ratio"), *rows)}\n'
-            f'{verdict(gap["AE"] > gap["VAE"], gap.values(), doubt)}\n\n'
-            '![reconstructions](overfitting.jpg)\n')
+    return section(
+        'An autoencoder overfits, a VAE does so less',
+        f'Both were trained on the same {len(training)} images for {FEW_STEPS} steps. Mean '
+        'squared error; lower is better:',
+        verdict(gap['AE'] > gap['VAE'], gap.values(), doubt), 'overfitting.jpg', rows)
 
 
-def draw_overfitting(models, training, held_out):
-    rows = []
-    for label, images in (('training', training), ('held out', held_out)):
-        rows.append((label, images))
-        rows += [(name, reconstructed(model, images)) for name, model in models.items()]
-    save(labelled_rows(rows), 'overfitting.jpg')
-
-
+@torch.no_grad()
 def between(models, held_out, doubt):
     """Interpolation: latent codes between latent codes mean faces."""
-    draw_interpolation(models, held_out[:6])
-    rows, loss = [], {}
+    pictures = []
+    rows, loss = [('', 'own codes', 'middles', 'ratio')], {}
     for name, model in models.items():
+        mean, _ = model.encode(held_out[:6])
+        pictures += [(name, framed(model.decode(lerp(a, b, 10)), (0, -1)))
+                     for a, b in zip(mean[0::2], mean[1::2])]
         ends = sliced_wasserstein(reconstructed(model, held_out), held_out)
         middles = sliced_wasserstein(halfway(model, held_out), held_out)
         loss[name] = ratio(middles, ends)
         rows.append((name, f'{ends:.0f}', f'{middles:.0f}', f'{loss[name]:.2f}'))
-    return ('## Codes between codes\n\nBetween the codes of held-out images (framed) the decoder '
-            'is given codes that it was not trained on. Sliced Wasserstein distance x 1000 to the '
-            'held-out images, of what is decoded from their own codes and from the middles '
-            'between two of them; less is nearer. Blur counts too, so the ratio says what going '
-            f'between costs.\n\n{table(("", "own codes", "middles", "ratio"), *rows)}\n'
-            f'{verdict(loss["VAE"] < loss["AE"], loss.values(), doubt)}\n\n'
-            '![interpolation](interpolation.jpg)\n')
-
-
-@torch.no_grad()
-def draw_interpolation(models, images):
-    rows = []
-    for name, model in models.items():
-        mean, _ = model.encode(images)
-        rows += [(name, framed(model.decode(lerp(a, b, 10)), (0, -1)))
-                 for a, b in zip(mean[0::2], mean[1::2])]
-    save(labelled_rows(rows), 'interpolation.jpg')
+    save(labelled_rows(pictures), 'interpolation.jpg')
+    return section(
+        'Codes between codes',
+        'Between the codes of held-out images (framed) the decoder is given codes that it was not '
+        'trained on. Sliced Wasserstein distance x 1000 to the held-out images, of what is decoded '
+        'from their own codes and from the middles between two of them; lower is better. Blur '
+        'counts too, so the ratio says what going between costs.',
+        verdict(loss['VAE'] < loss['AE'], loss.values(), doubt), 'interpolation.jpg', rows)
 
 
 def random_codes(models, held_out, doubt):
@@ -203,11 +198,11 @@ def random_codes(models, held_out, doubt):
                         for faces in random_faces(model, 20).split(10)]), 'random_codes.jpg')
     distance = {name: sliced_wasserstein(random_faces(model, len(held_out)), held_out)
                 for name, model in models.items()}
-    return ('## Random codes\n\nThe same codes of N(0, I), decoded by both. Sliced Wasserstein '
-            f'distance x 1000 to held-out images: AE {distance["AE"]:.0f}, VAE '
-            f'{distance["VAE"]:.0f}; less is nearer.\n\n'
-            f'{verdict(distance["VAE"] < distance["AE"], distance.values(), doubt)}\n\n'
-            '![random codes](random_codes.jpg)\n')
+    return section(
+        'Random codes',
+        'The same codes of N(0, I), decoded by both. Sliced Wasserstein distance x 1000 to '
+        f'held-out images: AE {distance["AE"]:.0f}, VAE {distance["VAE"]:.0f}; lower is better.',
+        verdict(distance['VAE'] < distance['AE'], distance.values(), doubt), 'random_codes.jpg')
 
 
 @torch.no_grad()
@@ -217,13 +212,14 @@ def spread(models, training, doubt):
     codes = {'AE': ae.encode(training)[0], 'VAE': vae.reparameterize(*vae.encode(training))}
     draw_codes({**codes, 'N(0, I)': torch.randn_like(codes['VAE'])})
     off = {name: code.std(0).mean().log().abs().item() for name, code in codes.items()}
-    return ('## The codes against the prior\n\n'
-            + ', '.join(f'{name}: standard deviation {code.std(0).mean():.2f} (of the dimensions, '
-                        f'{code.std(0).min():.2f} to {code.std(0).max():.2f})'
-                        for name, code in codes.items())
-            + '; the prior has 1. The two widest dimensions, with circles at 1, 2 and 3:\n\n'
-            f'{verdict(off["VAE"] < off["AE"], off.values(), doubt)} (The VAE should be nearer to '
-            'the prior.)\n\n![codes](codes.jpg)\n')
+    deviations = ', '.join(
+        f'{name}: standard deviation {code.std(0).mean():.2f} (of the dimensions, '
+        f'{code.std(0).min():.2f} to {code.std(0).max():.2f})' for name, code in codes.items())
+    return section(
+        'The codes against the prior',
+        f'{deviations}; the prior has 1. The two widest dimensions, with circles at 1, 2 and 3:',
+        verdict(off['VAE'] < off['AE'], off.values(), doubt)
+        + ' (The VAE should be nearer to the prior.)', 'codes.jpg')
 
 
 def draw_codes(clouds):
@@ -247,26 +243,29 @@ def draw_codes(clouds):
 
 def sweep(training, held_out, kl_weight):
     """kl_weight balances reconstruction and random faces."""
-    weights = [multiple * kl_weight for multiple in SWEEP]
-    models = {label(weight): fit(training, SWEEP_STEPS, weight, label(weight))
-              for weight in weights}
-    draw_sweep(models, held_out)
-    errors = [error(model, held_out) for model in models.values()]
-    kls = [mean_kl(model, held_out) for model in models.values()]
-    distances = [sliced_wasserstein(random_faces(model, len(held_out)), held_out)
-                 for model in models.values()]
+    rows = [('kl_weight', 'error, held out', 'KL, nats', 'SWD x 1000 of random faces')]
+    models, errors, kls = {}, [], []
+    six = held_out[:6]
+    pictures = [('images', torch.cat([six, torch.ones_like(six)]))]
+    for weight in (multiple * kl_weight for multiple in SWEEP):
+        name = label(weight)
+        model = models[name] = fit(training, SWEEP_STEPS, weight, name)
+        pictures.append((name, torch.cat([reconstructed(model, six), random_faces(model, 6)])))
+        errors.append(error(model, held_out))
+        kls.append(mean_kl(model, held_out))
+        distance = sliced_wasserstein(random_faces(model, len(held_out)), held_out)
+        rows.append((name.split()[1], f'{errors[-1]:.4f}', f'{kls[-1]:.1f}', f'{distance:.0f}'))
+    columns = ['', '', 'reconstructed', '', '', '', '', '', 'random codes', '', '', '']
+    save(labelled_rows(pictures, columns), 'kl_weight.jpg')
     holds = errors[0] < errors[-1] and all(a > b for a, b in zip(kls[1:], kls[2:]))
-    small = {name: models[name] for weight, name in zip(weights, models) if weight <= kl_weight}
+    small = dict(list(models.items())[:SWEEP.index(1) + 1])
     doubt = not_learned(small, training) or not_learned(models, training, COLLAPSED)
-    rows = [(label(weight).split()[1], f'{mse:.4f}', f'{kl:.1f}', f'{distance:.0f}')
-            for weight, mse, kl, distance in zip(weights, errors, kls, distances)]
-    head = ('kl_weight', 'error, held out', 'KL, nats', 'SWD x 1000 of random faces')
-    return ('## kl_weight is a balance\n\n'
-            f'Trained on {len(training)} images for {SWEEP_STEPS} steps each. Left, six images '
-            'reconstructed; right, six random codes. A small weight should give a small error '
-            f'and much KL, a large one the reverse.\n\n{table(head, *rows)}\n'
-            f'{verdict(holds, errors + kls, doubt)}\n\n'
-            '![sweep](kl_weight.jpg)\n')
+    return section(
+        'kl_weight is a balance',
+        f'Trained on {len(training)} images for {SWEEP_STEPS} steps each. Left, six images '
+        'reconstructed; right, six random codes. A small weight should give a small error and '
+        'much KL, a large one the reverse.',
+        verdict(holds, errors + kls, doubt), 'kl_weight.jpg', rows)
 
 
 def label(weight):
@@ -280,14 +279,6 @@ def mean_kl(model, images):
     return program.loss_fn(images, images, *model.encode(images), return_terms=True)[2].item()
 
 
-def draw_sweep(models, images):
-    rows = [('images', torch.cat([images[:6], torch.ones_like(images[:6])]))]
-    rows += [(name, torch.cat([reconstructed(model, images[:6]), random_faces(model, 6)]))
-             for name, model in models.items()]
-    columns = ['', '', 'reconstructed', '', '', '', '', '', 'random codes', '', '', '']
-    save(labelled_rows(rows, columns), 'kl_weight.jpg')
-
-
 def variance_itself(images, kl_weight):
     """Predicting the variance instead of its logarithm leads to NaN."""
     tried = {'the linear layer gives the variance': lambda raw: raw,
@@ -296,17 +287,18 @@ def variance_itself(images, kl_weight):
              'the logarithm is predicted (the VAE)': torch.exp}
     steps = {name: first_nan(images, function, NAN_STEPS, kl_weight)
              for name, function in tried.items()}
-    rows = [(name, f'NaN or infinite at step {step}' if step else
-             f'finite for all {NAN_STEPS} steps') for name, step in steps.items()]
+    rows = [('what is predicted', 'loss')]
+    for name, step in steps.items():
+        rows.append((name, f'NaN or infinite at step {step}' if step else
+                     f'finite for all {NAN_STEPS} steps'))
     itself, *_, logarithm = steps.values()
     raw = untrained_output(images)
     draw_variances(raw)
-    return ('## Why the logarithm of the variance\n\nThe loss needs log(variance), and a linear '
-            f'layer gives any number: before training, {(raw < 0).float().mean():.0%} of what it '
-            f'gave for the {len(images)} images was below 0.\n\n'
-            f'{table(("what is predicted", "loss"), *rows)}\n'
-            f'{verdict(itself is not None and logarithm is None, ())}\n\n'
-            '![what an untrained encoder gives](variance.jpg)\n')
+    return section(
+        'Why the logarithm of the variance',
+        'The loss needs log(variance), and a linear layer gives any number: before training, '
+        f'{(raw < 0).float().mean():.0%} of what it gave for the {len(images)} images was below '
+        '0.', verdict(itself is not None and logarithm is None, ()), 'variance.jpg', rows)
 
 
 def first_nan(images, variance_of, n_steps, kl_weight):
@@ -324,15 +316,13 @@ def first_nan(images, variance_of, n_steps, kl_weight):
     model, losses = OtherVariance().train(), []
     optimizer = torch.optim.Adam(model.parameters(), LR, fused=True)
     schedule = torch.optim.lr_scheduler.ConstantLR(optimizer, 1)
-    def batches():
-        for _ in range(n_steps):
-            if losses and not math.isfinite(losses[-1]):
-                return
-            yield images[torch.randint(len(images), (BATCH_SIZE,))]
-
-    program.train_epoch(model, batches(), optimizer, schedule,
-                        lambda loss, *_: losses.append(loss.item()), kl_weight)
-    return next((step for step, loss in enumerate(losses, 1) if not math.isfinite(loss)), None)
+    for step in range(1, n_steps + 1):
+        batch = images[torch.randint(len(images), (BATCH_SIZE,))]
+        program.train_epoch(model, [batch], optimizer, schedule,
+                            lambda loss, *_: losses.append(loss.item()), kl_weight)
+        if not math.isfinite(losses[-1]):
+            return step
+    return None
 
 
 @torch.no_grad()
