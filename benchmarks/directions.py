@@ -1,10 +1,10 @@
-"""Draw what attributes change: differences of means above directions with other things held fixed.
+"""Draw what attributes change: differences of means above directions controlled for others.
 
     python benchmarks/directions.py data/celebA/img_align_celeba
 
 writes docs/directions.jpg, of the bundled weights `sharp` (--weights names others) and of faces of
 random codes. Both kinds of direction are of the same length, in standard deviations of the codes.
---all adds a third kind, with all attributes of the list held fixed.
+--all adds a third kind, controlled for all attributes of the list.
 """
 import argparse
 from pathlib import Path
@@ -40,7 +40,7 @@ def main():
     parser.add_argument('root')
     parser.add_argument('--weights', default='sharp')
     parser.add_argument('--seed', type=int, default=0, help='of the two faces')
-    parser.add_argument('--all', action='store_true', help='also with all attributes held fixed')
+    parser.add_argument('--all', action='store_true', help='also controlled for all attributes')
     parser.add_argument('--picture', default=REPOSITORY / 'docs/directions.jpg')
     args = parser.parse_args()
     model = vae(args.weights)
@@ -48,14 +48,14 @@ def main():
     names = [training.dataset.names[i] for i in training.indices]
     attributes = read_attributes(training.dataset.root, names)
     mean, _ = encode_all(model, 'cpu', batches(training, 64, shuffle=False))
-    held_fixed = attribute_directions(mean, attributes)
-    all_fixed = attribute_directions(mean, attributes, held_fixed=attributes)
+    controlled = attribute_directions(mean, attributes)
+    all_controlled = attribute_directions(mean, attributes, controlled_for=attributes)
     rows = {}
     for name in ATTRIBUTES:
         rows[f'{name}: means'] = difference_of_means(mean, attributes[name])
-        rows[f'{name}: held fixed'] = held_fixed[name]
+        rows[f'{name}: controlled'] = controlled[name]
         if args.all:
-            rows[f'{name}: all fixed'] = all_fixed[name]
+            rows[f'{name}: all controlled'] = all_controlled[name]
     code = TEMPERATURE * normal_codes(model.latent_dim, 2, args.seed)
     save_picture(several_attributes(model, code, rows), args.picture)
     Path(args.picture).with_name('tmp.jpg').unlink()

@@ -10,7 +10,7 @@ import argparse
 
 import torch
 import torch.nn.functional as F
-from runs import spread
+from runs import spread, table
 from torch import nn
 
 from dldemos.VAE.latent.attributes import read_attributes
@@ -80,9 +80,7 @@ def main():
     n = len(split(dataset, 0.1)[0])
     has = read_attributes(dataset.root, dataset.names)[args.attribute]
     images = torch.cat(list(batches(dataset, 64, shuffle=False)))
-    print(f'{args.attribute}: {int(has[n:].sum())} of the last {len(has) - n} images\n\n'
-          f'| trained on | numbers | classifier | {args.few} labels | {n:,} labels |\n'
-          + '| --- ' * 5 + '|', flush=True)
+    print(f'{args.attribute}: {int(has[n:].sum())} of the last {len(has) - n} images')
 
     def row(trained_on, x, what, make):
         accuracies = []
@@ -94,15 +92,17 @@ def main():
                 of_seeds.append(balanced_accuracy(classifier, x[n:], has[n:]))
                 if n_labels == n and make is linear_classifier:    # no seed matters
                     break
-            accuracies.append(spread(of_seeds, 3) if len(of_seeds) > 1 else f'{of_seeds[0]:.3f}')
-        cells = [trained_on, f'{x[0].numel():,}', what, *accuracies]
-        print(f'| {" | ".join(cells)} |', flush=True)
+            accuracies.append(spread(of_seeds, 3))
+        return trained_on, f'{x[0].numel():,}', what, *accuracies
 
-    for name in args.weights:
-        mean, _ = encode_all(vae(name), 'cpu', batches(dataset, 64, shuffle=False))
-        row(f'codes of `{name}`', mean, 'linear', linear_classifier)
-    row('pixels', images.flatten(1), 'linear', linear_classifier)
-    row('pixels', images, "the VAE's encoder", convolutional_classifier)
+    def rows():
+        for name in args.weights:
+            mean, _ = encode_all(vae(name), 'cpu', batches(dataset, 64, shuffle=False))
+            yield row(f'codes of `{name}`', mean, 'linear', linear_classifier)
+        yield row('pixels', images.flatten(1), 'linear', linear_classifier)
+        yield row('pixels', images, "the VAE's encoder", convolutional_classifier)
+
+    table(('trained on', 'numbers', 'classifier', f'{args.few} labels', f'{n:,} labels'), rows())
 
 
 if __name__ == '__main__':

@@ -6,14 +6,12 @@ One step of the default recipe on random images, without a compiler; `faster` is
 training/speed.py's faster_layers. Both take turns, in one process. Needs no images.
 """
 import argparse
-import os
-import platform
 import statistics
 import time
 from collections import defaultdict
 
-import runs  # noqa: F401  (puts this repository on the path)
 import torch
+from runs import machine, table
 
 from dldemos.VAE import main as program
 from dldemos.VAE.model import VAE
@@ -75,8 +73,7 @@ def main():
     parser.add_argument('--repeats', type=int, default=20, help='turns of ten steps')
     args = parser.parse_args()
     keep_freed_memory()
-    print(f'{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, '
-          f'torch {torch.__version__}; milliseconds of a step of {args.batch_size} images, '
+    print(f'{machine()}; milliseconds of a step of {args.batch_size} images, '
           f'{args.optimizer}, medians')
     plain, faster = (steps(args.batch_size, args.optimizer) for _ in range(2))
     model, _ = next(faster)
@@ -86,11 +83,10 @@ def main():
         with faster_layers(model, torch.device('cpu')):
             rows['faster'] += [next(faster)[1] for _ in range(10)]
     plain, faster = (medians(of_steps[10:]) for of_steps in rows.values())
-    print('| layer | direction | plain | faster |\n| --- | --- | --- | --- |')
-    for (name, direction), seconds in sorted(plain.items(), key=lambda item: -item[1]):
-        print(f'| {name} | {direction} | {1000 * seconds:.2f} | '
-              f'{1000 * faster[name, direction]:.2f} |')
-    print(f'| all | | {1000 * sum(plain.values()):.1f} | {1000 * sum(faster.values()):.1f} |')
+    slowest = sorted(plain, key=plain.get, reverse=True)
+    table(('layer', 'direction', 'plain', 'faster'), [
+        *((*key, f'{1000 * plain[key]:.2f}', f'{1000 * faster[key]:.2f}') for key in slowest),
+        ('all', '', f'{1000 * sum(plain.values()):.1f}', f'{1000 * sum(faster.values()):.1f}')])
 
 
 if __name__ == '__main__':

@@ -8,16 +8,13 @@ Each figure is the median of the repeats, with the lowest and the highest.
 """
 import argparse
 import os
-import platform
 import statistics
 import tempfile
 import time
 from pathlib import Path
 
-import PIL
-import runs  # noqa: F401  (puts this repository on the path)
-import torch
 from baseline import baseline_loader
+from runs import machine, middle, table
 
 from dldemos.VAE.load_celebA import CelebADataset, batches
 from dldemos.VAE.training.speed import keep_freed_memory
@@ -46,10 +43,6 @@ def first_pass(root, n_images):
     return speed, later
 
 
-def show(values):
-    return f'{statistics.median(values):>9,.0f} ({min(values):,.0f} - {max(values):,.0f})'
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('root')
@@ -57,10 +50,8 @@ def main():
     args = parser.parse_args()
     keep_freed_memory()
     n_all = len(os.listdir(args.root))
-    print(f'{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, '
-          f'torch {torch.__version__}, Pillow {PIL.__version__}; images/s, batches of 16')
-    print(f'{"images":>7}  {"baseline":>24}  {"first pass":>24}  {"later passes":>30}  '
-          f'first/baseline  later/baseline')
+    print(f'{machine()}; images/s, batches of 16')
+    rows = []
     for n_images in sorted({min(1000, n_all), min(4000, n_all), n_all}):
         baseline, first, later = [], [], []
         for _ in range(args.repeats):
@@ -70,8 +61,10 @@ def main():
             later.append(speeds[1])
         base = statistics.median(baseline)
         ratios = statistics.median(first) / base, statistics.median(later) / base
-        print(f'{n_images:>7}  {show(baseline):>24}  {show(first):>24}  {show(later):>30}  '
-              f'{ratios[0]:>10.2f}x  {ratios[1]:>10.1f}x')
+        rows.append((f'{n_images:,}', middle(baseline), middle(first), middle(later),
+                     *(f'{ratio:.2f}x' for ratio in ratios)))
+    table(('images', 'baseline', 'first pass', 'later passes', 'first/baseline', 'later/baseline'),
+          rows)
 
 
 if __name__ == '__main__':

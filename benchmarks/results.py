@@ -9,7 +9,7 @@ import argparse
 import os
 from pathlib import Path
 
-from runs import run_each, spread
+from runs import run_each, spread, table
 
 COLUMNS = ('--recipe article --held_out 0.1', '--recipe default', '--recipe quick',
            '--kl_weight 0.000025', '--kl_weight auto')
@@ -30,11 +30,9 @@ def main():
     root = str(Path(args.root).absolute())
     results = dict(run_each(root, ['train', 'evaluate'], args.columns, range(args.seeds),
                             args.jobs))
-    print('| | ' + ' | '.join(f'`{options}`' for options in results) + ' |\n'
-          + '| --- ' * (len(results) + 1) + '|')
-    for name, digits in DIGITS.items():
-        print(f'| {name} |', ' | '.join(spread([metrics[name] for metrics in of_seeds], digits)
-                                        for of_seeds in results.values()), '|')
+    table(('', *(f'`{options}`' for options in results)),
+          ((name, *(spread([metrics[name] for metrics in of_seeds], digits)
+                    for of_seeds in results.values())) for name, digits in DIGITS.items()))
 
 
 if __name__ == '__main__':

@@ -2,12 +2,15 @@
 import csv
 import json
 import os
+import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+import torch
 
 REPOSITORY = Path(__file__).absolute().parents[1]
 sys.path.insert(0, str(REPOSITORY))        # for all benchmarks, which import this
@@ -46,6 +49,25 @@ def run_each(root, actions, list_of_options, seeds, jobs):
                  for seed in seeds] for options in list_of_options]
         for options, of_seeds in zip(list_of_options, runs):
             yield options, [job.result() for job in of_seeds]
+
+
+def machine():
+    """What a measurement was made on."""
+    return (f'{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, '
+            f'torch {torch.__version__}')
+
+
+def table(head, rows):
+    """Print a Markdown table."""
+    print(f'| {" | ".join(head)} |\n' + '| --- ' * len(head) + '|')
+    for row in rows:
+        print(f'| {" | ".join(row)} |', flush=True)
+
+
+def middle(values, digits=0):
+    """'median (lowest - highest)'"""
+    return (f'{statistics.median(values):,.{digits}f} ({min(values):,.{digits}f} - '
+            f'{max(values):,.{digits}f})')
 
 
 def spread(values, digits):

@@ -15,13 +15,13 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from runs import REPOSITORY, spread
+from runs import REPOSITORY, spread, table
 
 MODELS = ('--ckpt_path pretrained', '--ckpt_path sharp', '--ckpt_path calibrated')
 PRIORS, TEMPERATURES = ('normal', 'gaussian', 'flow'), (1.0, 0.85, 0.7)
-ROWS = {'mse_mean': 5, 'psnr': 2, 'ssim': 3, 'kl': 1, 'loss': 5, 'active_units': 0, 'read_out': 3,
-        'swd_halves': 1, 'frechet_halves': 1, 'precision_halves': 3, 'recall_halves': 3,
-        'frechet_reconstructions': 1}
+ROWS = {'mse_mean': 5, 'psnr': 2, 'ssim': 3, 'kl': 1, 'loss': 5, 'active_units': 0,
+        'linear_probe': 3, 'swd_halves': 1, 'frechet_halves': 1, 'precision_halves': 3,
+        'recall_halves': 3, 'frechet_reconstructions': 1}
 COLUMNS = {'frechet': 1, 'precision': 3, 'recall': 3, 'swd': 1}
 
 
@@ -41,12 +41,6 @@ def evaluations(root, options, seed):
             run('evaluate', '--temperature', str(temperature), '--kl_weight', '0.00025')
             found[temperature] = json.loads((Path(folder) / 'work_dirs/evaluate.json').read_text())
     return found
-
-
-def table(head, rows):
-    print(f'\n| {" | ".join(head)} |\n' + '| --- ' * len(head) + '|')
-    for row in rows:
-        print(f'| {" | ".join(row)} |')
 
 
 def main():

@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 import torch
-from runs import REPOSITORY
+from runs import REPOSITORY, table
 
 from dldemos.VAE.latent.attributes import SHOWN_ATTRIBUTES
 from dldemos.VAE.weights import PRETRAINED
@@ -49,10 +49,8 @@ def main():
     root = Path(args.root).absolute()
     steps = [step for step in STEPS if args.only in step[0] or step is STEPS[0]]
     columns = [measure(root, size, steps) for size in args.sizes]
-    print('| | ' + ' | '.join(f'{size:,} images' for size in args.sizes) + ' |')
-    print('| --- ' * (len(columns) + 1) + '|')
-    for name, _ in steps:
-        print(f'| {name} | ' + ' | '.join(column[name] for column in columns) + ' |')
+    table(('', *(f'{size:,} images' for size in args.sizes)),
+          ((name, *(column[name] for column in columns)) for name, _ in steps))
 
 
 def measure(root, size, steps):

@@ -7,15 +7,13 @@ any program of torch and torchvision waits for.
 """
 import argparse
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 
-import torch
-from runs import REPOSITORY
+from runs import REPOSITORY, machine, middle, table
 
 COMMANDS = {
     'import torch, torchvision (the floor)': ['-c', 'import torch, torchvision'],
@@ -41,8 +39,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--repeats', type=int, default=7)
     args = parser.parse_args()
-    print(f'{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, '
-          f'torch {torch.__version__}; median (lowest - highest) of {args.repeats} turns')
+    print(f'{machine()}; median (lowest - highest) of {args.repeats} turns')
     for arguments in COMMANDS.values():
         seconds(arguments)                                 # from disk into memory
     times = {name: [] for name in COMMANDS}
@@ -50,11 +47,10 @@ def main():
         for name, arguments in COMMANDS.items():
             times[name].append(seconds(arguments))
     floor, *_ = times.values()
-    print('| command | seconds | ratio to the floor |\n| --- | --- | --- |')
-    for name, values in times.items():
-        ratio = statistics.median(value / least for value, least in zip(values, floor))
-        print(f'| {name} | {statistics.median(values):.1f} ({min(values):.1f} - '
-              f'{max(values):.1f}) | {ratio:.2f} |')
+    table(('command', 'seconds', 'ratio to the floor'), (
+        (name, middle(values, 1),
+         f'{statistics.median(value / least for value, least in zip(values, floor)):.2f}')
+        for name, values in times.items()))
 
 
 if __name__ == '__main__':

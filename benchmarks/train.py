@@ -10,8 +10,6 @@
    and the share of the floor that this machine's matrix product sets.
 """
 import argparse
-import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -22,7 +20,7 @@ from pathlib import Path
 
 import torch
 from baseline import baseline_epoch, baseline_loader
-from runs import run
+from runs import machine, middle, run
 from tqdm import tqdm
 
 from dldemos.VAE import main as program
@@ -33,10 +31,6 @@ from dldemos.VAE.training.speed import faster_layers, keep_freed_memory
 from dldemos.VAE.training.steps import Totals, average_terms, to_device
 
 FLOPS_PER_IMAGE = 85.5e6         # forward and backward, multiplications and additions
-
-
-def show(values):
-    return f'{statistics.median(values):,.0f} ({min(values):,.0f} - {max(values):,.0f})'
 
 
 def floor():
@@ -87,14 +81,14 @@ def speeds(root, recipes, repeats, n_images=3200):
                   'this program': next(own)} for _ in range(repeats)]
         limit = statistics.median(row['floor'] for row in found)
         print(f'batch {batch_size}, {optimizer}: floor set by a 2048 x 2048 matrix product: '
-              f'{show([row["floor"] for row in found])} images/s')
+              f'{middle([row["floor"] for row in found])} images/s')
         for name in ('baseline', 'this program'):
             values = [row[name] for row in found]
             ratios = [row[name] / row['baseline'] for row in found]
-            middle = statistics.median(values)
-            print(f'batch {batch_size}: {name}: {show(values)} images/s, '
+            share = statistics.median(values) / limit
+            print(f'batch {batch_size}: {name}: {middle(values)} images/s, '
                   f'{statistics.median(ratios):.2f}x ({min(ratios):.2f} - {max(ratios):.2f}), '
-                  f'{middle / limit:.0%} of the floor', flush=True)
+                  f'{share:.0%} of the floor', flush=True)
 
 
 def baseline_quality(root, seed, n_epochs=10):
@@ -150,8 +144,7 @@ def main():
     parser.add_argument('--seeds', type=int, default=3, help='0 leaves part 1 out')
     args = parser.parse_args()
     root = str(Path(args.root).absolute())
-    print(f'{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, '
-          f'torch {torch.__version__}; median (lowest - highest)')
+    print(f'{machine()}; median (lowest - highest)')
     if args.seeds:               # first: keep_freed_memory would help the baseline
         qualities(root, args.seeds)
     if args.repeats:

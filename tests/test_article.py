@@ -113,7 +113,7 @@ def test_options_are_explained_as_in_main_and_checked(here, capsys):
     (article.LEAST_IMAGES, 60, 60, 20)])
 def test_images_are_parted_into_training_and_held_out(n, few, more, held_out):
     images = torch.arange(n)
-    parts = article.split(images)
+    parts = article.parted(images)
     assert [len(part) for part in parts] == [few, more, held_out]
     assert torch.equal(parts[0], images[:few])
     assert not set(parts[1].tolist()) & set(parts[2].tolist())
@@ -138,18 +138,18 @@ def test_autoencoder_and_vae_start_from_the_same_weights(small, faces):
         model = kind()
         starts.append({name: value.clone() for name, value in model.state_dict().items()})
         return model
-    article.fit(faces, 2, 0.0, 'AE', partial(recorded, Autoencoder))
+    article.trained(faces, 2, 0.0, 'AE', partial(recorded, Autoencoder))
     torch.rand(5)
-    article.fit(faces, 2, 0.00025, 'VAE', partial(recorded, VAE))
+    article.trained(faces, 2, 0.00025, 'VAE', partial(recorded, VAE))
     assert all(torch.equal(value, starts[1][name]) for name, value in starts[0].items())
 
 
 def test_an_autoencoder_takes_no_noise(small, faces):
     torch.manual_seed(0)
     start = article.VAE().var_linear.weight
-    autoencoder = article.fit(faces, 2, 0.0, 'AE', Autoencoder)
+    autoencoder = article.trained(faces, 2, 0.0, 'AE', Autoencoder)
     assert torch.equal(autoencoder.var_linear.weight, start)
-    vae = article.fit(faces, 2, 0.00025, 'VAE')
+    vae = article.trained(faces, 2, 0.00025, 'VAE')
     assert not torch.equal(vae.var_linear.weight, start)
 
 
@@ -157,7 +157,7 @@ def test_training_takes_as_many_steps_whatever_the_number_of_images(small, monke
     taken = []
     step = article.Muon.step
     monkeypatch.setattr(article.Muon, 'step', lambda self: taken.append(1) or step(self))
-    article.fit(faces[:21], 7, 0.0, 'AE')
+    article.trained(faces[:21], 7, 0.0, 'AE')
     assert len(taken) == 7
 
 
@@ -210,7 +210,7 @@ def sweep_of(monkeypatch, faces, *factors):
     """The sweep's section at 0.004 for main.py's kl_weight, with a factor for each model."""
     models = map(Remembers, factors)
     weights = []
-    monkeypatch.setattr(article, 'fit', lambda images, n_steps, kl_weight, name:
+    monkeypatch.setattr(article, 'trained', lambda images, n_steps, kl_weight, name:
                         weights.append(kl_weight) or next(models))
     section = article.sweep(faces, faces[:12], 0.004)
     assert weights == pytest.approx([0, 0.0004, 0.004, 0.04, 0.4])
@@ -249,7 +249,7 @@ def test_any_name_of_a_folder_can_be_reported(here, images, monkeypatch, capsys)
     except OSError:
         pytest.skip('the file system takes only UTF-8 names')
     monkeypatch.setattr(article, 'LEAST_IMAGES', 10)
-    monkeypatch.setattr(article, 'compare', lambda images, kl_weight: ['## a section'])
+    monkeypatch.setattr(article, 'sections_of', lambda images, kl_weight: ['## a section'])
     article.main(['--data_root', name])
     report = (here / 'work_dirs/article/report.md').read_text(encoding='utf-8')
     assert 'Images: 10 of faces\\ncaf\\udce9.\n' in report

@@ -46,7 +46,7 @@ def test_a_direction_is_what_one_attribute_adds_where_another_comes_with_it():
         assert direction.norm().item() == pytest.approx(STEP * along.std().item(), rel=1e-4)
 
 
-def test_attributes_beside_those_held_fixed_have_directions_too():
+def test_attributes_beside_those_controlled_for_have_directions_too():
     mean, known, (_, adds_bald) = codes_of_men()
     directions = attribute_directions(mean, {'No_Hair': known['Bald'], 'Male': known['Male']})
     assert cosine(directions['No_Hair'], adds_bald) > 0.998
@@ -99,7 +99,7 @@ def test_a_row_goes_from_less_to_more_of_an_attribute(here, monkeypatch):
     drawn = rows_drawn(monkeypatch)
     model, code = small_vae().eval(), torch.randn(2, 8)
     directions = {'Odd': torch.ones(8), 'Male': torch.arange(8.0), 'Smiling': torch.ones(8)}
-    draw_attributes('cpu', model, directions, draw=lambda n: code[:n])
+    draw_attributes('cpu', model, directions, random_codes=lambda n: code[:n])
     rows, columns = drawn[0]
     assert [name for name, _ in rows] == ['Smiling', 'Male']         # in the order of the list
     assert columns == ['-2.0', '-1.0', '+0.0', '+1.0', '+2.0'] * 2

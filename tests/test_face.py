@@ -35,7 +35,7 @@ def dots(at, size):
                                           ([(700, 900), (850, 700)], (1500, 1500)),
                                           ([(300, 700), (600, 850)], (3000, 2000))])
 def test_two_points_come_to_lie_where_celebas_eyes_do(cv2, points, size):
-    image = np.asarray(face.moved(dots(points, size), np.array(points), face.EYES)).astype(int)
+    image = np.asarray(face.aligned(dots(points, size), np.array(points), face.EYES)).astype(int)
     assert image.shape == (218, 178, 3)
     red = (image[..., 0] > 200) & (image[..., 1] < 60)
     green = (image[..., 1] > 200) & (image[..., 0] < 60)

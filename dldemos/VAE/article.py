@@ -45,7 +45,7 @@ class Autoencoder(VAE):
         return mean
 
 
-def fit(images, n_steps, kl_weight, name, kind=VAE):
+def trained(images, n_steps, kl_weight, name, kind=VAE):
     """A VAE, or another kind of model, trained on images (N, 3, 64, 64) by main's own loop.
 
     All of them start from the same random weights and take the images in the same order.
@@ -249,7 +249,7 @@ def sweep(training, held_out, kl_weight):
     pictures = [('images', torch.cat([six, torch.ones_like(six)]))]
     for weight in (multiple * kl_weight for multiple in SWEEP):
         name = label(weight)
-        model = models[name] = fit(training, SWEEP_STEPS, weight, name)
+        model = models[name] = trained(training, SWEEP_STEPS, weight, name)
         pictures.append((name, torch.cat([reconstructed(model, six), random_faces(model, 6)])))
         errors.append(error(model, held_out))
         kls.append(mean_kl(model, held_out))
@@ -387,19 +387,19 @@ def read_images(data_root, n_images):
     return torch.cat(list(batches(dataset, 100, shuffle=False))), printable(dataset.root)
 
 
-def split(images):
+def parted(images):
     """Images -> few to train on, more of them, and held-out ones."""
     n_held_out = min(N_HELD_OUT, len(images) // 4)
     training = images[:-n_held_out]
     return training[:N_FEW], training[:N_MORE], images[-n_held_out:]
 
 
-def compare(images, kl_weight):
+def sections_of(images, kl_weight):
     """Train all models and try all claims; each claim's section of the report, one by one."""
-    few, more, held_out = split(images)
+    few, more, held_out = parted(images)
     print(f'1/7  autoencoder and VAE on {len(few)} images ...', flush=True)
-    models = {'AE': fit(few, FEW_STEPS, 0.0, 'autoencoder', Autoencoder),
-              'VAE': fit(few, FEW_STEPS, kl_weight, 'VAE')}
+    models = {'AE': trained(few, FEW_STEPS, 0.0, 'autoencoder', Autoencoder),
+              'VAE': trained(few, FEW_STEPS, kl_weight, 'VAE')}
     doubt = not_learned(models, few)
     trials = [('reconstruction of training and held-out images',
                overfitting, models, few, held_out, doubt),
@@ -424,7 +424,7 @@ def main(argv=None):
     kl_weight = main_kl_weight()
     keep_freed_memory()
     images, root = read_images(given.get('data_root'), given.get('n_images'))
-    sections = list(compare(images, kl_weight))
+    sections = list(sections_of(images, kl_weight))
     with atomic_write(FOLDER / 'report.md', 'w') as file:
         file.write('# The claims of the article, tried\n\n'
                    f'Images: {len(images)} of {root}.\n\n' + '\n'.join(sections))

@@ -39,7 +39,7 @@ def compare(folders, work_dir=WORK_DIR):
     """
     logs = [read_log(folder) for folder in folders]
     of_held_out = all('held_out_loss' in rows[-1] for rows in logs)
-    labels = labels_of(folders, [read_settings(folder) for folder in folders])
+    labels = labels_of(folders, [settings_of(folder) for folder in folders])
     samples = labelled_rows([(label, last_samples(folder, len(rows)))
                              for label, folder, rows in zip(labels, folders, logs)])
     curves = draw_curves({label: held_out_rows(rows) if of_held_out else rows
@@ -71,7 +71,7 @@ def read_log(folder):
     return rows
 
 
-def read_settings(folder):
+def settings_of(folder):
     """The settings of a run, of its settings.json; UserError where there are none."""
     path = Path(folder) / 'settings.json'
     try:

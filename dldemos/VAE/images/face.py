@@ -45,13 +45,13 @@ def celeba_like(image):
             continue
         eyes = find_eyes(turned, *box)
         if eyes is not None:
-            return moved(turned, eyes, EYES)
+            return aligned(turned, eyes, EYES)
         only_boxes.append((turned, box))
     if not only_boxes:
         raise ValueError('no face is found in it')
     turned, (x, y, width) = only_boxes[0]
     left, top, celebas_width = BOX
-    return moved(turned, np.array([[x, y], [x + width, y]]),
+    return aligned(turned, np.array([[x, y], [x + width, y]]),
                  np.array([[left, top], [left + celebas_width, top]]))
 
 
@@ -84,7 +84,7 @@ def may_be_eyes(apart, width):
             and APART[0] < np.hypot(across, down) / width < APART[1])
 
 
-def moved(image, points, to):
+def aligned(image, points, to):
     """The image moved, turned and scaled so that two points come to lie at others, in SIZE."""
     cv2 = import_cv2()
     (a, b), (c, d) = (complex(*p) for p in points), (complex(*p) for p in to)

@@ -14,16 +14,16 @@ from dldemos.VAE.support.settings import similar
 SHOWN_ATTRIBUTES = ('Eyeglasses', 'Smiling', 'Male', 'Young', 'Blond_Hair', 'Black_Hair', 'Bangs',
                     'No_Beard', 'Pale_Skin')
 # What a direction leaves as it is. Not all that is in CelebA's list: with lipstick, make-up and
-# beards held fixed a direction to Male is hardly one; and not glasses, for the young wear
-# sunglasses where the old wear thin ones: with glasses held fixed, Young would darken the eyes.
-HELD_FIXED = ('Smiling', 'Mouth_Slightly_Open', 'Male', 'Young', 'Blond_Hair', 'Black_Hair',
-              'Gray_Hair', 'Bald', 'Bangs', 'No_Beard', 'Pale_Skin')
+# beards controlled for a direction to Male is hardly one; and not glasses, for the young wear
+# sunglasses where the old wear thin ones: with glasses controlled for, Young would darken the eyes.
+CONTROLLED_FOR = ('Smiling', 'Mouth_Slightly_Open', 'Male', 'Young', 'Blond_Hair', 'Black_Hair',
+                  'Gray_Hair', 'Bald', 'Bangs', 'No_Beard', 'Pale_Skin')
 STEP = 1.5                     # length of a direction, in standard deviations of the codes along it
 N_FACES, N_ROWS = 2, 8         # faces in a row of several attributes; rows of one attribute
 
 
 @torch.no_grad()
-def draw_attributes(device, model, directions, faces=None, draw=None, attribute=None,
+def draw_attributes(device, model, directions, faces=None, random_codes=None, attribute=None,
                     work_dir=WORK_DIR):
     """Add glasses, a smile ... to faces, by directions in the latent space.
 
@@ -33,7 +33,7 @@ def draw_attributes(device, model, directions, faces=None, draw=None, attribute=
     Args:
         directions: {attribute: (latent_dim,)}, of attribute_directions.
         faces: (N, 3, H, W), of which the first are shown; None: faces of random codes.
-        draw: a function of a number of codes -> (n, latent_dim); None: codes of N(0, I).
+        random_codes: a function of a number of codes -> (n, latent_dim); None: codes of N(0, I).
         attribute: the name of one, in capitals or not.
 
     Returns:
@@ -45,7 +45,7 @@ def draw_attributes(device, model, directions, faces=None, draw=None, attribute=
     model.to(device).eval()
     n_faces = N_FACES if attribute is None else N_ROWS
     if faces is None:
-        code = draw(n_faces) if draw else normal_codes(model.latent_dim, n_faces)
+        code = random_codes(n_faces) if random_codes else normal_codes(model.latent_dim, n_faces)
     else:
         faces = faces[:n_faces]
         code, _ = model.encode(faces.to(device))
@@ -132,17 +132,17 @@ def read_attributes(root, names):
     return dict(zip(header, table.view(len(names), len(header)).T))
 
 
-def attribute_directions(mean, attributes, held_fixed=HELD_FIXED, least=20):
+def attribute_directions(mean, attributes, controlled_for=CONTROLLED_FOR, least=20):
     """What each attribute changes in the codes of images while others stay as they are.
 
-    A least-squares fit of the codes on an attribute and on those held fixed, for each one. The
-    difference between the mean codes of images with and without it would be all in which these
+    For each attribute a least-squares fit of the codes on it and on those that are controlled for.
+    The difference between the mean codes of images with and without it would be all in which these
     differ: Bald would add a beard, and Blond_Hair make a woman.
 
     Args:
         mean: mean codes of the images, (N, latent_dim).
         attributes: {name: bool tensor (N,)}.
-        held_fixed: names of attributes; those that are not known count for nothing.
+        controlled_for: names of attributes; those that are not known count for nothing.
         least: images that must have an attribute, and lack it, for its direction to count.
 
     Returns:
@@ -161,7 +161,7 @@ def attribute_directions(mean, attributes, held_fixed=HELD_FIXED, least=20):
     table = torch.stack([attributes[name] for name in enough], dim=1).double()
     table, codes = table - table.mean(0), (mean - mean.mean(0)).double()
     among, with_codes = table.T @ table, table.T @ codes           # the normal equations
-    held = [i for i, name in enumerate(enough) if name in held_fixed]
+    held = [i for i, name in enumerate(enough) if name in controlled_for]
     directions = {}
     for i, name in enumerate(enough):
         fitted = [i] + [j for j in held if j != i]

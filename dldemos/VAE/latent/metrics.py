@@ -51,7 +51,7 @@ COMPARED = {'halves': 'other half of the images', 'reconstructions': 'reconstruc
 
 
 @torch.no_grad()
-def evaluate(device, model, dataloader, loss_fn, kl_weight, draw_codes=None, work_dir=WORK_DIR,
+def evaluate(device, model, dataloader, loss_fn, kl_weight, random_codes=None, work_dir=WORK_DIR,
              probe=None, seed=0):
     """Print metrics of the model on held-out images.
 
@@ -60,7 +60,7 @@ def evaluate(device, model, dataloader, loss_fn, kl_weight, draw_codes=None, wor
 
     Args:
         loss_fn: that of main.py.
-        draw_codes: {prior: function of a number of codes -> (n, latent_dim)}; each gets the
+        random_codes: {prior: function of a number of codes -> (n, latent_dim)}; each gets the
             distance of the faces decoded from them. None: N(0, I) alone.
         probe: a LinearProbe for the attributes of these images, in their order; None: not known.
 
@@ -72,7 +72,7 @@ def evaluate(device, model, dataloader, loss_fn, kl_weight, draw_codes=None, wor
         windows of 11 pixels a side where the images have less.
     """
     model.to(device, memory_format=torch.channels_last).eval()
-    draw_codes = draw_codes or {'normal': partial(normal_codes, model.latent_dim, seed=seed)}
+    random_codes = random_codes or {'normal': partial(normal_codes, model.latent_dim, seed=seed)}
     halves = Halves(count_images(dataloader), seed)
     torch.manual_seed(seed)
     metrics, n_values = measure(device, model, dataloader, loss_fn, kl_weight, halves, probe)
@@ -83,9 +83,9 @@ def evaluate(device, model, dataloader, loss_fn, kl_weight, draw_codes=None, wor
     if metrics['n_images'] < 2:
         print('one image: no active units and no distances, which need two')
     elif 'ssim' in metrics:
-        found = distances(device, model, halves, draw_codes)
+        found = distances(device, model, halves, random_codes)
         metrics |= {name: value for name, value in found.items() if math.isfinite(value)}
-    show(metrics, attributes, draw_codes)
+    show(metrics, attributes, random_codes)
     if attributes:
         metrics['attributes'] = attributes
     with atomic_write(Path(work_dir) / 'evaluate.json', 'w') as file:
@@ -206,7 +206,7 @@ class Halves:
             self.reconstructed[row[chosen]] = embed(decoded[chosen])
 
 
-def distances(device, model, halves, draw_codes):
+def distances(device, model, halves, random_codes):
     """Distances to one half of the images: of the other, of reconstructions, and of samples.
 
     That of embeddings is a mean over the halves, and a half's reconstructions are compared with
@@ -217,7 +217,7 @@ def distances(device, model, halves, draw_codes):
     found = {'swd_halves': sliced_wasserstein(*images),
              **compared('halves', [(one, other), (other, one)]),
              **compared('reconstructions', [(one, of_other), (other, of_one)])}
-    for prior, draw in draw_codes.items():
+    for prior, draw in random_codes.items():
         decoded = decode_batches(model, device, draw(len(one)))
         faces = torch.cat([faces.clamp(0, 1) for faces in decoded])
         embedded = torch.cat([embed(some) for some in faces.split(64)])

@@ -14,7 +14,8 @@ N_COLOURS = 80                 # of the animation: more make a file of over a me
 
 
 @torch.no_grad()
-def interpolate(device, model, images=None, draw=None, work_dir=WORK_DIR, n_rows=5, n_steps=10):
+def interpolate(device, model, images=None, random_codes=None, work_dir=WORK_DIR, n_rows=5,
+                n_steps=10):
     """Draw walks between faces, and between random codes.
 
     interpolate.jpg in work_dir, its decoded ends framed and the images themselves beside them,
@@ -23,7 +24,7 @@ def interpolate(device, model, images=None, draw=None, work_dir=WORK_DIR, n_rows
     Args:
         images: faces to walk between, the first 2 n_rows of them in pairs; without them there
             are only walks between random codes.
-        draw: a function of a number of codes -> (n, latent_dim); None: codes of N(0, I).
+        random_codes: a function of a number of codes -> (n, latent_dim); None: codes of N(0, I).
 
     Returns:
         The picture.
@@ -38,8 +39,8 @@ def interpolate(device, model, images=None, draw=None, work_dir=WORK_DIR, n_rows
         ends = torch.stack([a, b])
         mean, _ = model.encode(ends.to(device))
         rows.append(('two faces', walk(model, lerp(*mean, n_steps), ends)))
-    draw = draw or partial(normal_codes, model.latent_dim)
-    codes = draw(2 * n_rows).to(device)
+    random_codes = random_codes or partial(normal_codes, model.latent_dim)
+    codes = random_codes(2 * n_rows).to(device)
     for a, b in zip(codes[0::2], codes[1::2]):
         faces = walk(model, slerp(a, b, n_steps), None if len(images) < 2 else
                      torch.ones_like(images[:2]))
@@ -48,7 +49,7 @@ def interpolate(device, model, images=None, draw=None, work_dir=WORK_DIR, n_rows
     picture = save_picture(labelled_rows(rows, columns if len(images) > 1 else ()),
                            f'{work_dir}/interpolate.jpg')
     frames = [tiled(model.decode(codes), columns=3)
-              for codes in random_loop(draw, device)]
+              for codes in random_loop(random_codes, device)]
     save_animation([frame.quantize(N_COLOURS, dither=0) for frame in frames],
                    f'{work_dir}/interpolate.gif', milliseconds=80)
     return picture
@@ -61,8 +62,8 @@ def walk(model, codes, ends=None):
 
 
 @torch.no_grad()
-def traverse(device, model, images=None, draw=None, work_dir=WORK_DIR, n_dimensions=10, n_steps=9,
-             reach=3.0):
+def traverse(device, model, images=None, random_codes=None, work_dir=WORK_DIR, n_dimensions=10,
+             n_steps=9, reach=3.0):
     """Draw a face while one dimension of its code changes.
 
     A row for each of the dimensions that carry the most information, by their KL divergence
@@ -70,14 +71,14 @@ def traverse(device, model, images=None, draw=None, work_dir=WORK_DIR, n_dimensi
 
     Args:
         images: the first of these is the face; without them, faces that the model draws.
-        draw: a function of a number of codes -> (n, latent_dim); None: codes of N(0, I).
+        random_codes: a function of a number of codes -> (n, latent_dim); None: codes of N(0, I).
 
     Returns:
         The picture.
     """
     model.to(device).eval()
     if images is None:
-        code = draw(64) if draw else normal_codes(model.latent_dim, 64)
+        code = random_codes(64) if random_codes else normal_codes(model.latent_dim, 64)
         images = model.decode(code.to(device)).clamp(0, 1)
     mean, logvar = model.encode(images.to(device))
     kl = kl_per_dimension(mean, logvar).mean(0)
@@ -117,15 +118,15 @@ def normal_codes(latent_dim, n, seed=0):
     return torch.randn(n, latent_dim, generator=torch.Generator().manual_seed(seed))
 
 
-def random_loop(draw, device, n_faces=9, n_keys=4, n_steps=12):
+def random_loop(random_codes, device, n_faces=9, n_keys=4, n_steps=12):
     """Codes of n_faces faces that each walk through n_keys random codes and back to the first.
 
-    draw: a function of a number of codes -> (n, latent_dim).
+    random_codes: a function of a number of codes -> (n, latent_dim).
 
     Returns:
         (n_keys * n_steps, n_faces, latent_dim)
     """
-    keys = draw(n_faces * n_keys).to(device).unflatten(0, (n_faces, n_keys))
+    keys = random_codes(n_faces * n_keys).to(device).unflatten(0, (n_faces, n_keys))
     walks = [torch.cat([slerp(key[i], key[(i + 1) % n_keys], n_steps + 1)[:-1]
                         for i in range(n_keys)]) for key in keys]
     return torch.stack(walks, dim=1)

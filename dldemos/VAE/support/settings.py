@@ -18,7 +18,7 @@ LIMITS = {                     # type, least and greatest value; of others the t
     'batch_size': (int, 1, math.inf), 'adam_betas': (float, 0, BELOW_1), 'warm_up': (float, 0, 1),
     'hiddens': (int, 1, 2**16), 'latent_dim': (int, 1, 2**16), 'image_size': (int, 1, 2**12),
     'crop': (int, 1, math.inf), 'n_images': (int, 1, math.inf), 'held_out': (float, 0, 0.9),
-    'n_samples': (int, 1, 10**7), 'temperature': (float, 0, math.inf), 'seed': (int, 0, 2**63 - 1),
+    'n_samples': (int, 1, 10**6), 'temperature': (float, 0, math.inf), 'seed': (int, 0, 2**63 - 1),
     'mirror': (bool, 0, 1), 'compile': (bool, 0, 1), 'resume': (bool, 0, 1),
 }
 WORDS = {                      # that a setting may be, instead of a number or alone
