@@ -1,15 +1,10 @@
 """Experiments in folders of their own, compared, and images of other sizes."""
 import json
-import os
-import signal
-import subprocess
 import sys
-import time
 
 import pytest
 import torch
-from conftest import REPOSITORY, SMALL, run_module
-from filelock import FileLock
+from conftest import SMALL, run_module
 from PIL import Image
 
 from dldemos.VAE import compare as module
@@ -17,7 +12,7 @@ from dldemos.VAE import main as program
 from dldemos.VAE.compare import compare, labels_of, last_samples
 from dldemos.VAE.images.grids import grid
 from dldemos.VAE.latent.elbo import meaning_of
-from dldemos.VAE.support.errors import UserError, exit_status
+from dldemos.VAE.support.errors import UserError
 from dldemos.VAE.support.files import WEIGHTS, WORK_DIR
 
 
@@ -72,48 +67,6 @@ def test_two_experiments_do_not_touch_each_other(images, here):
             for name in files(here / 'runs/a')} == before
     train(images, '--work_dir', 'runs/a', '--resume')                   # each has its own run
     assert json.loads((here / 'runs/b/settings.json').read_text())['seed'] == 1
-
-
-SLOW = '''
-import sys, time
-from dldemos.VAE import main
-from dldemos.VAE.training import log, processes
-show_epoch = log.show_epoch
-def show_slowly(*arguments):
-    show_epoch(*arguments)
-    time.sleep(60)
-log.show_epoch = show_slowly
-processes.end_process(main.exit_status(main.main))
-'''
-
-
-@pytest.mark.parametrize('options, word', [
-    ([], '--work_dir'), (['--work_dir', 'other', '--ckpt_path', 'dldemos/VAE/model.pth'],
-                         '--ckpt_path')])
-def test_a_second_run_is_refused_as_long_as_the_first_lives(images, here, capsys, options, word):
-    arguments = ['train', '--data_root', str(images), '--n_epochs', '2', *SMALL]
-    process = subprocess.Popen([sys.executable, '-c', SLOW, *arguments], cwd=here,
-                               env={**os.environ, 'PYTHONPATH': str(REPOSITORY)},
-                               stdout=subprocess.DEVNULL)
-    deadline = time.time() + 120
-    while not (here / 'work_dirs/log.csv').exists() and time.time() < deadline:
-        time.sleep(0.05)
-    before = (here / 'work_dirs/run.pth').read_bytes()
-    assert exit_status(lambda: program.main([*arguments, *options])) == 2
-    said = capsys.readouterr().err
-    assert 'another training is writing to' in said and word in said
-    assert (here / 'work_dirs/run.pth').read_bytes() == before
-    process.send_signal(signal.SIGKILL)                                 # the lock ends with it
-    process.wait()
-    assert exit_status(lambda: program.main([*arguments, *options])) == 0
-
-
-def test_a_lock_is_free_after_a_run_in_the_same_process(images, here):
-    train(images)
-    for path in ('work_dirs/.run.lock', 'dldemos/VAE/.model.pth.lock'):
-        with FileLock(path, timeout=0) as lock:
-            assert lock.is_locked
-    train(images)
 
 
 def test_runs_are_labelled_by_what_differs():

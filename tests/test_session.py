@@ -103,14 +103,9 @@ def test_traverse_alone_draws_the_faces_of_the_seed(here):
     assert picture('traverse', '--seed', '1') != picture('traverse')
 
 
-@pytest.mark.parametrize('options, words', [
-    (['--n_images', '2', '--held_out', '0.9'], 'no image is left to train on: 2 of 2 are held out'),
-    (['--hiddens', '4,4,4,4,4,4', '--batch_size', '1'], 'cannot be normalised by a model of 6'),
-    (['--hiddens', '4,4,4,4,4,4', '--n_images', '1'], 'cannot be normalised by a model of 6'),
-])
-def test_what_cannot_be_trained_on_is_refused_before_training(images, here, options, words):
-    with pytest.raises(UserError, match=words):
-        program.main(['train', '--data_root', str(images), *options])
+def test_what_cannot_be_trained_on_is_refused_before_training(images, here):
+    with pytest.raises(UserError, match='no image is left to train on: 2 of 2 are held out'):
+        program.main(['train', '--data_root', str(images), '--n_images', '2', '--held_out', '0.9'])
     assert not (here / 'work_dirs').exists()
     assert not (here / 'dldemos').exists()
 
@@ -405,10 +400,9 @@ def test_a_resumed_run_keeps_the_finished_weights_of_others_too(trained, here, m
     assert previous.read_bytes() == of_other
 
 
-@pytest.mark.parametrize('options, words', [
-    (['--init', 'dldemos/VAE/model.previous.pth'], 'would be replaced by the weights that are now'),
-    (['--ckpt_path', 'face.prior.pth'], 'is no name for weights')])
-def test_what_lies_beside_weights_is_no_place_for_others(trained, here, options, words):
+def test_weights_to_start_from_are_not_replaced(trained, here):
+    options, words = (['--init', 'dldemos/VAE/model.previous.pth'],
+                      'would be replaced by the weights that are now')
     program.main(['train', '--data_root', str(trained), '--n_epochs', '1', '--seed', '1', *SMALL])
     before = {path: path.read_bytes() for path in (here / 'dldemos/VAE').glob('*.pth')}
     assert len(before) == 2

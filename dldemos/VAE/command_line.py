@@ -26,6 +26,7 @@ from dldemos.VAE.support.settings import (
     similar,
 )
 from dldemos.VAE.training import processes
+from dldemos.VAE.training.devices import choose_device
 from dldemos.VAE.training.run import completed
 from dldemos.VAE.training.speed import keep_freed_memory
 from dldemos.VAE.weights import check_not_bundled
@@ -54,7 +55,7 @@ def run(argv, program):
     if trains:
         check_not_bundled(settings.ckpt_path)
     keep_freed_memory()
-    device = processes.join_processes(processes.choose_device(settings.device))
+    device = processes.join_processes(choose_device(settings.device))
     session = None if trains else Session(settings, given, device)
     print(f'{", ".join(actions)} on {device}: {shown(actions, settings, session, program)}')
     with in_force(program, settings):

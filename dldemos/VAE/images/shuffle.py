@@ -29,12 +29,6 @@ class ShuffledBatches:
         most = -(-self.n_images // self.n_processes)       # images of rank 0
         return len(in_batches(range(most), self.batch_size))
 
-    def smallest(self):
-        """The number of images in the smallest batch of any process."""
-        parts = [ShuffledBatches(self.n_images, self.batch_size, 0, rank, self.n_processes)
-                 for rank in {0, self.n_processes - 1}]
-        return min((len(batch) for part in parts for batch in part), default=0)
-
     def __iter__(self):
         seed = ((self.seed << 20) + self.epoch) % 2**64    # as large as a seed can be
         order = torch.randperm(self.n_images, generator=torch.Generator().manual_seed(seed))

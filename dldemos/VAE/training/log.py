@@ -16,6 +16,7 @@ TITLES = {'loss': 'loss', 'reconstruction': 'reconstruction (mean squared error)
           'kl': 'KL divergence (nats per image)'}
 COLUMNS = ('epoch', 'loss', 'reconstruction', 'kl', 'held_out_loss', 'held_out_reconstruction',
            'held_out_kl', 'kl_weight', 'lr', 'images_per_second', 'seconds')
+SAMPLES = 'samples/epoch_{:04}.jpg'           # in work_dir, after each epoch
 
 
 def named_losses(values, prefix=''):
@@ -33,8 +34,6 @@ def print_header(rows, settings, n_steps):
     if not rows and settings.init is None and n_all < enough:
         print(f'a run of {n_all:,} step{"s" * (n_all != 1)} is too short to show faces: about '
               f'{enough:,} do, with --n_epochs {math.ceil(enough / n_steps)} here')
-    if rows and settings.run_path:                  # of a run that was set aside
-        remove_samples(Path(settings.work_dir) / 'samples')
     if len(rows) < settings.n_epochs:
         print('  epoch      loss     recon       KL  held-out  images/s   time')
 
@@ -51,12 +50,10 @@ def show_epoch(rows, settings, model, device):
     """Print the last of `rows`, write log.csv, and draw this epoch's samples, in work_dir."""
     if not processes.is_rank_0():
         return
-    samples = Path(settings.work_dir) / 'samples'
-    if len(rows) == 1:
-        remove_samples(samples)
+    folder = Path(settings.work_dir)
     print_row(rows[-1], settings.n_epochs)
-    write_log(rows, Path(settings.work_dir) / 'log.csv')
-    save_samples(model, device, samples / f'epoch_{len(rows):04}.jpg')
+    write_log(rows, folder / 'log.csv')
+    save_samples(model, device, folder / SAMPLES.format(len(rows)))
 
 
 def show_run(rows, settings, model):
@@ -65,7 +62,7 @@ def show_run(rows, settings, model):
         return
     folder = Path(settings.work_dir)
     save_curves(rows, folder / 'curves.jpg')
-    join_samples(folder / 'samples', folder / 'samples.gif', len(rows))
+    join_samples(folder, len(rows))
     print(printable(f'weights: {settings.ckpt_path}'))
     n_values = 3 * getattr(model, 'image_size', 64)**2
     print(meaning_of(rows[-1]['kl_weight'], rows[-1]['reconstruction'], n_values))
@@ -91,23 +88,25 @@ def save_samples(model, device, path, n_samples=16):
 
 
 def remove_samples(folder):
-    """Remove the samples of an earlier run."""
-    for path in folder.glob('epoch_*.jpg'):
+    """Remove the samples of an earlier run in this work_dir."""
+    for path in Path(folder).glob(SAMPLES.replace('{:04}', '*')):
         path.unlink()
 
 
-def join_samples(folder, path, n_epochs):
+def join_samples(folder, n_epochs):
     """Join the samples of all epochs to an animated GIF that rests on its last frame."""
-    paths = [folder / f'epoch_{epoch:04}.jpg' for epoch in range(1, n_epochs + 1)]
-    frames = [Image.open(p).convert('RGB') for p in paths if p.exists()]
+    paths = [folder / SAMPLES.format(epoch) for epoch in range(1, n_epochs + 1)]
+    frames = [Image.open(path).convert('RGB') for path in paths if path.exists()]
     if frames:
-        save_animation(frames, path, [200] * (len(frames) - 1) + [2000])
+        save_animation(frames, folder / 'samples.gif', [200] * (len(frames) - 1) + [2000])
 
 
 def save_curves(rows, path):
     """Draw loss, reconstruction and KL over the epochs, of training and held-out images."""
-    held_out = {'held out': held_out_rows(rows)} if 'held_out_loss' in rows[-1] else {}
-    curves = draw_curves({'training': rows, **held_out})
+    logs = {'training': rows}
+    if 'held_out_loss' in rows[-1]:
+        logs['held out'] = held_out_rows(rows)
+    curves = draw_curves(logs)
     if curves is None:
         print(f'their numbers are in {printable(path.with_name("log.csv"))}')
         return

@@ -18,19 +18,6 @@ from dldemos.VAE.support.errors import UserError
 together = False           # whether this process works with others that torchrun started
 
 
-def choose_device(name):
-    """'auto' or a name of torch's -> torch.device that works here; UserError otherwise."""
-    if name == 'auto':
-        there_is = torch.accelerator.is_available()
-        return torch.accelerator.current_accelerator() if there_is else torch.device('cpu')
-    try:
-        torch.zeros(1, device=name).tolist()              # 'meta' has no values to give
-        return torch.device(name)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise UserError(f'the device {name} cannot be used here '
-                        f'({str(error).splitlines()[0]}): try --device auto') from error
-
-
 def join_processes(device):
     """Meet the other processes, if torchrun started any; returns this one's own device.
 

@@ -2,12 +2,12 @@
 
 Its files and what resuming it needs, its log, its progress, its device and processes.
 """
-import argparse
 import json
 import os
 import platform
 import time
 from contextlib import ExitStack, contextmanager
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +19,9 @@ from dldemos.VAE.images.looks import checksum, trained_on
 from dldemos.VAE.latent.elbo import calibrated_kl_weight
 from dldemos.VAE.support.errors import UserError
 from dldemos.VAE.support.files import WEIGHTS, WORK_DIR, atomic_write, printable
-from dldemos.VAE.training import log, on_device, processes, speed, steps
-from dldemos.VAE.training.random_state import random_state, set_random_state
+from dldemos.VAE.support.settings import as_text
+from dldemos.VAE.training import devices, log, processes, speed, steps
 from dldemos.VAE.weights import (
-    BESIDE,
     FREE_SETTINGS,
     MODEL_SETTINGS,
     bundled_original,
@@ -64,10 +63,11 @@ class Run:
 
     def __init__(self, settings, device, dataloader, model, optimizer, schedule, loss_fn,
                  held_out=None):
-        steps.check_batches(dataloader, model)
+        if not len(dataloader):
+            raise UserError('there is no image to train on: take more images')
         self.settings, self.device, self.loss_fn = settings, torch.device(device), loss_fn
         self.dataloader, self.held_out = dataloader, held_out
-        self.path, self.weights = run_file(settings), settings.ckpt_path
+        self.path, self.weights = Path(run_file(settings)), Path(settings.ckpt_path)
         self.work_dir = Path(settings.work_dir)
         self.parts = {'model': model, 'optimizer': optimizer, 'schedule': schedule}
         self.images, self.looks = images_known(getattr(dataloader, 'dataset', ()), settings)
@@ -76,32 +76,93 @@ class Run:
             'steps': settings.n_epochs * len(dataloader), 'images': self.images.get('checksum')}
         for name in MODEL_SETTINGS:                          # as the model is, whatever was asked
             self.saved_settings[name] = getattr(model, name, self.saved_settings[name])
+        self.rows = []
 
     def __enter__(self):
         check_places(self.weights, self.path, self.settings.init)
         model, device = self.parts['model'], self.device
         with ExitStack() as stack:
-            stack.enter_context(told_how_to_resume(self.path))
             if processes.is_rank_0():
-                for path, option in ((self.work_dir / 'run', 'work_dir'),
-                                     (Path(self.weights), 'ckpt_path')):
-                    stack.enter_context(only_one(path, option))
+                stack.enter_context(only_one(self.work_dir / 'run', 'work_dir'))
+                stack.enter_context(only_one(self.weights, 'ckpt_path'))
             stack.enter_context(speed.faster_layers(model, device))
-            self.rows = self.start()
+            self.start()
+            stack.push(self.explain)
             self.model = processes.share(model, device)
             if self.settings.compile:
                 self.model = torch.compile(self.model)
-            stack.enter_context(on_device.images_on(device, self.dataloader, self.held_out))
+            stack.enter_context(devices.images_on(device, self.dataloader, self.held_out))
             self.stack = stack.pop_all()
         return self
 
-    def __exit__(self, kind, error, traceback):
-        self.stack.__exit__(kind, error, traceback)
+    def __exit__(self, *exception):
+        return self.stack.__exit__(*exception)
+
+    def explain(self, kind, error, traceback):
+        """Say how to go on after Ctrl-C; tell in a sentence what torch cannot do."""
+        if kind is KeyboardInterrupt:
+            n_done = len(load_run(self.path)['rows'])
+            print(printable(f'stopped: {n_done} whole epoch{"s" * (n_done != 1)} saved in '
+                            f'{self.path}; to go on, give the same command again with --resume'))
+        if kind is ValueError and 'more than 1 value per channel' in str(error):
+            n_stages = len(self.saved_settings['hiddens'])
+            raise UserError(f'a batch of one image cannot be normalised by a model of {n_stages} '
+                            f'stages, whose last one leaves one pixel: take more images, larger '
+                            f'batches, or a stage less in hiddens') from error
         of_compiler = ('torch._dynamo', 'torch._inductor')
         if self.settings.compile and getattr(kind, '__module__', '').startswith(of_compiler):
             reason = str(error).strip().partition('\n')[0]
             raise UserError(f'torch.compile fails here ({reason[:120]}): leave --compile '
                             f'out') from error
+
+    def start(self):
+        """Begin the run, or resume it."""
+        settings, is_rank_0 = self.settings, processes.is_rank_0()
+        if settings.resume:
+            self.resume()
+        self.replaces = self.replaces_finished()
+        if self.replaces and is_rank_0:
+            kept = previous(self.weights)
+            instead = kept.is_file() * ', in place of those kept there'
+            print(printable(f'{self.weights} holds weights of a finished run: those of this one '
+                            f'replace them, and they are kept as {kept}{instead}'))
+        if is_rank_0 and not settings.resume:
+            set_aside(self.path)
+            with atomic_write(self.work_dir / 'settings.json', 'w') as file:
+                file.write(json.dumps(self.saved_settings, indent=2) + '\n')
+        if is_rank_0 and (settings.run_path or not settings.resume):
+            log.remove_samples(self.work_dir)                # of another run
+        self.save()
+
+    def replaces_finished(self):
+        """Whether the weights in place are of another run that ended, for all that is known."""
+        if not self.weights.is_file():
+            return False
+        manifest = read_manifest(self.weights)
+        saved = manifest.get('settings', {})
+        if self.settings.resume and saved and not differing(saved, self.saved_settings):
+            return False
+        return not manifest or manifest.get('epochs') == saved.get('n_epochs')
+
+    def resume(self):
+        """Go on where a run of the same settings was stopped."""
+        state = load_run(self.path)
+        saved = state['settings']
+        for name in differing(saved, self.saved_settings):
+            if name == 'images':
+                raise UserError(f'the run in {self.path} was started on other images: give '
+                                f'--data_root with where they lie now, or start anew without '
+                                f'--resume')
+            raise UserError(f'the run in {self.path} was started with {name}={saved[name]}, not '
+                            f'{self.saved_settings.get(name)}: leave {name} out, or start anew '
+                            f'without --resume')
+        for name, part in self.parts.items():
+            part.load_state_dict(state[name])
+        devices.set_random_state(state['random_states'][processes.rank()], self.device)
+        self.rows, n_epochs = state['rows'], self.settings.n_epochs
+        print(f'resuming after epoch {len(self.rows)} of {n_epochs}')
+        if len(self.rows) == n_epochs:
+            print('this run was finished already: its weights are written again')
 
     def epochs(self):
         """Yield the number of each epoch that is left; afterwards show what the run gave."""
@@ -112,9 +173,12 @@ class Run:
 
     def batches(self):
         """Yield the batches of the next epoch, on the device, behind a bar."""
-        steps.set_epoch(self.dataloader, len(self.rows) + 1)
+        epoch = len(self.rows) + 1
+        sampler = getattr(self.dataloader, 'sampler', None)
+        if hasattr(sampler, 'set_epoch'):                    # one that shuffles by the epoch
+            sampler.set_epoch(epoch)
         self.model.train()
-        self.totals = steps.Totals(self.device, len(self.rows) * len(self.dataloader))
+        self.totals = steps.Totals(self.device, (epoch - 1) * len(self.dataloader))
         self.epoch_started = time.time()
         self.bar = tqdm(self.dataloader, leave=False,
                         disable=None if processes.is_rank_0() else True)
@@ -147,69 +211,30 @@ class Run:
         self.save()
         log.show_epoch(self.rows, self.settings, self.parts['model'], self.device)
 
-    def start(self):
-        """Begin the run, or resume it; returns the log of the epochs that are done."""
-        self.replaces = self.replaces_finished()
-        if self.replaces and processes.is_rank_0():
-            instead = previous(self.weights).is_file() * ', in place of those kept there'
-            print(printable(f'{self.weights} holds weights of a finished run: they are kept as '
-                            f'{previous(self.weights)}{instead}, when the first epoch ends'))
-        if self.settings.resume:
-            state = load_run(self.path)
-            compare_settings(self.path, state['settings'], self.saved_settings)
-            for name, part in self.parts.items():
-                part.load_state_dict(state[name])
-            set_random_state(state['random_states'][processes.rank()], self.device)
-            n_done, n_epochs = len(state['rows']), self.settings.n_epochs
-            print(f'resuming after epoch {n_done} of {n_epochs}')
-            if n_done == n_epochs:
-                print('this run was finished already: its weights are written again')
-                self.rows = state['rows']
-                self.save()
-            return state['rows']
-        random_states = processes.all_gather(random_state(self.device))
-        if processes.is_rank_0():
-            set_aside(self.path)
-            self.save_state([], random_states)
-            with atomic_write(self.work_dir / 'settings.json', 'w') as file:
-                file.write(json.dumps(self.saved_settings, indent=2) + '\n')
-        return []
-
-    def replaces_finished(self):
-        """Whether the weights in place are of another run that ended, for all that is known."""
-        if not Path(self.weights).is_file() or not Path(self.weights).stat().st_size:
-            return False
-        manifest = read_manifest(self.weights)
-        settings = manifest.get('settings', {})
-        if self.settings.resume and settings == json.loads(json.dumps(self.saved_settings)):
-            return False
-        return not manifest or manifest.get('epochs') == settings.get('n_epochs')
-
     def save(self):
-        """Save weights, their manifest and the state of the run, at the end of an epoch."""
-        random_states = processes.all_gather(random_state(self.device))
-        if processes.is_rank_0():
+        """Save the state of the run and, after an epoch, the weights and their manifest.
+
+        The state has only tensors, numbers, words, lists and dicts, which load safely.
+        """
+        random_states = processes.all_gather(devices.random_state(self.device))
+        if not processes.is_rank_0():
+            return
+        if self.rows:
             if self.replaces:
                 keep_previous(self.weights)
             self.replaces = False
-            save_weights(self.weights, self.parts['model'], self.manifest(), self.looks)
-            self.save_state(self.rows, random_states)
-
-    def save_state(self, rows, random_states):
-        """Write only tensors, numbers, words, lists and dicts, which load safely."""
+            manifest = {
+                'trained_on': self.images, 'epochs': len(self.rows),
+                'steps': len(self.rows) * len(self.dataloader), 'metrics': self.rows[-1],
+                'settings': self.saved_settings,
+                'versions': {'python': platform.python_version(), 'torch': torch.__version__}}
+            save_weights(self.weights, self.parts['model'], manifest, self.looks)
         state = {name: part.state_dict() for name, part in self.parts.items()}
-        state |= {'format': RUN_FORMAT, 'settings': self.saved_settings, 'rows': rows,
+        state |= {'format': RUN_FORMAT, 'settings': self.saved_settings, 'rows': self.rows,
                   'images': self.images, 'random_states': random_states,
                   'looks': None if self.looks is None else torch.tensor(self.looks)}
         with atomic_write(self.path) as file:
             torch.save(state, file)
-
-    def manifest(self):
-        """What the weights are, for the JSON beside them."""
-        n_steps = len(self.rows) * len(self.dataloader)
-        return {'trained_on': self.images, 'epochs': len(self.rows), 'steps': n_steps,
-                'metrics': self.rows[-1], 'settings': self.saved_settings,
-                'versions': {'python': platform.python_version(), 'torch': torch.__version__}}
 
 
 def images_known(dataset, settings):
@@ -233,6 +258,11 @@ def images_known(dataset, settings):
     return about, looks
 
 
+def run_file(settings):
+    """The file of the state of a run."""
+    return settings.run_path or str(Path(settings.work_dir) / 'run.pth')
+
+
 def load_run(path):
     """The state of a run.
 
@@ -248,41 +278,72 @@ def load_run(path):
     return state
 
 
-def check_places(weights, run_path, init=None):
+def completed(settings, given, trains=True):
+    """The settings, completed by what follows from others.
+
+    With a work_dir of its own the weights go there too, unless ckpt_path is given or edited. A
+    training that resumes a run has the settings of that run, where no others are asked for.
+
+    Args:
+        settings: a namespace.
+        given: {name: value} of what was asked for.
+    """
+    is_written = 'ckpt_path' in given or settings.ckpt_path != WEIGHTS
+    if settings.work_dir != WORK_DIR and not is_written:
+        settings.ckpt_path = str(Path(settings.work_dir) / 'model.pth')
+    if not (trains and settings.resume):
+        return settings
+    for name, value in load_run(run_file(settings))['settings'].items():
+        is_of_run = name not in FREE_SETTINGS or name in ('data_root', 'ckpt_path')
+        if is_of_run and hasattr(settings, name) and name not in given:
+            setattr(settings, name, value)
+    return settings
+
+
+def differing(saved, settings):
+    """The settings of a saved run that can change its weights and are not as it has them."""
+    return [name for name, value in saved.items() if name not in FREE_SETTINGS
+            and as_text(value) != as_text(settings.get(name))]
+
+
+def set_aside(path):
+    """Rename the state of an unfinished run, so that a new run cannot overwrite it."""
+    if not path.exists():
+        return
+    names = (path.with_name(f'{path.stem}.{number}{path.suffix}') for number in count(1))
+    kept = next(name for name in names if not name.exists())
+    try:
+        state = load_run(path)
+        n_done, n_epochs = len(state['rows']), state['settings']['n_epochs']
+        if n_done in (0, n_epochs):
+            return
+        print(f'{path} held an unfinished run ({n_done} of {n_epochs} epochs): kept as {kept}; '
+              f'to resume it: --resume --run_path {kept}')
+    except UserError:
+        print(f'{path} held a file that is not the state of a run: kept as {kept}')
+    path.rename(kept)
+
+
+def check_places(weights, run_path, init):
     """UserError where weights cannot go: over a file that holds none, a folder, or the run's."""
-    path = Path(weights)
-    if path.resolve() == Path(run_path).resolve():
-        raise UserError(f'{path} cannot hold both the weights and the state of the run: give '
+    if weights.resolve() == run_path.resolve():
+        raise UserError(f'{weights} cannot hold both the weights and the state of the run: give '
                         f'another --ckpt_path or --run_path')
-    if os.path.lexists(path) and not holds_weights(path):
-        raise UserError(f'{path} is there and is no file of weights: give another --ckpt_path')
-    if beside := [ending for ending in BESIDE if path.name.endswith(ending) and ending != '.json']:
-        raise UserError(f'{path} is no name for weights: what ends in {beside[0]} lies beside '
-                        f'others; give another --ckpt_path')
-    if init is not None and previous(path).resolve() == Path(weights_file(init)).resolve():
-        raise UserError(f'{init} would be replaced by the weights that are now at {path}: rename '
-                        f'it, and give --init its new name')
-    if previous(path).is_dir():
-        raise UserError(f'{previous(path)} is a folder, and a place for weights that are replaced: '
-                        f'rename it')
+    if os.path.lexists(weights) and not holds_weights(weights):
+        raise UserError(f'{weights} is there and is no file of weights: give another --ckpt_path')
+    if init is not None and previous(weights).resolve() == Path(weights_file(init)).resolve():
+        raise UserError(f'{init} would be replaced by the weights that are now at {weights}: '
+                        f'rename it, and give --init its new name')
 
 
 def holds_weights(path):
-    """Whether a file holds a state dict, or nothing at all."""
-    if not path.is_file():
-        return False
+    """Whether a file holds a state dict."""
     try:
-        weights = path.stat().st_size and torch.load(path, map_location='cpu', weights_only=True)
-        return not weights or all(isinstance(value, torch.Tensor) for value in weights.values())
-    except PermissionError:
-        raise
-    except Exception:                  # what holds anything else can fail in any way
+        weights = load_safely(path, 'a file of weights', 'give another --ckpt_path')
+    except UserError:
         return False
-
-
-def run_file(settings):
-    """The file of the state of a run."""
-    return settings.run_path or str(Path(settings.work_dir) / 'run.pth')
+    return isinstance(weights, dict) and all(
+        isinstance(value, torch.Tensor) for value in weights.values())
 
 
 @contextmanager
@@ -297,89 +358,3 @@ def only_one(path, option):
         raise UserError(f'another training is writing to {path.parent} at this moment '
                         f'({lock.name} is locked): wait for its end, or give another '
                         f'--{option}') from error
-
-
-def completed(settings, given, trains=True):
-    """The settings, completed by what follows from others.
-
-    With a work_dir of its own the weights go there too, unless ckpt_path is given or edited. A
-    training that resumes a run has the settings of that run.
-
-    Args:
-        settings: a namespace.
-        given: {name: value} of what was asked for, which must be as the run has it.
-    """
-    is_written = 'ckpt_path' in given or settings.ckpt_path != WEIGHTS
-    if settings.work_dir != WORK_DIR and not is_written:
-        settings.ckpt_path = str(Path(settings.work_dir) / 'model.pth')
-    if not (trains and settings.resume):
-        return settings
-    path = run_file(settings)
-    saved = load_run(path)['settings']
-    asked = {name: getattr(settings, name) for name in given if hasattr(settings, name)}
-    compare_settings(path, {name: saved.get(name) for name in asked}, asked)
-    resumed = {name: value for name, value in saved.items()
-               if hasattr(settings, name) and (
-                   name not in FREE_SETTINGS
-                   or name in ('data_root', 'ckpt_path') and name not in given)}
-    return argparse.Namespace(**{**vars(settings), **resumed})
-
-
-def compare_settings(path, saved, settings):
-    """UserError if a run was started with other settings than those it is to be resumed with.
-
-    A setting that was added to main.py since then counts as what it was not: a difference only
-    where it was asked for.
-    """
-    if saved.get('images') != settings.get('images'):
-        raise UserError(f'the run in {path} was started on other images: give --data_root with '
-                        f'where they lie now, or start anew without --resume')
-    for name in saved:
-        if name not in FREE_SETTINGS and saved[name] != settings.get(name):
-            raise UserError(f'the run in {path} was started with {name}={saved.get(name)}, not '
-                            f'{settings.get(name)}: leave {name} out, or start anew without '
-                            f'--resume')
-
-
-def set_aside(path):
-    """Rename the state of an unfinished run, so that a new run cannot overwrite it."""
-    path = Path(path)
-    if not path.exists():
-        return
-    try:
-        state = load_run(path)
-    except UserError:
-        what, how = 'a file that is not the state of a run', ''
-    else:
-        n_done, n_epochs = len(state['rows']), state['settings']['n_epochs']
-        if n_done in (0, n_epochs):
-            return
-        what, how = f'an unfinished run ({n_done} of {n_epochs} epochs)', (
-            '; to resume it: --resume --run_path {}')
-    number = 1
-    while (kept := path.with_name(f'{path.stem}.{number}{path.suffix}')).exists():
-        number += 1
-    path.rename(kept)
-    print(f'{path} held {what}: kept as {kept}{how.format(kept)}')
-
-
-@contextmanager
-def told_how_to_resume(path):
-    """After Ctrl-C in the block, a line says how to go on."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        print(printable(how_to_resume(path)))
-        raise
-
-
-def how_to_resume(path):
-    """The sentence that ends an interrupted training."""
-    if not Path(path).exists():
-        return 'stopped before the training began: nothing was written'
-    run = load_run(path)
-    n_done = len(run['rows'])
-    if n_done == run['settings']['n_epochs']:
-        return f'stopped after the last epoch: the weights are at {run["settings"]["ckpt_path"]}'
-    return (f'stopped: {n_done} whole epoch{"s" * (n_done != 1)} saved in {path}; to go on, give '
-            f'the same command again with --resume')

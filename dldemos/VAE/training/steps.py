@@ -3,8 +3,8 @@ import torch
 
 from dldemos.VAE.support.errors import UserError
 from dldemos.VAE.training import processes
+from dldemos.VAE.training.devices import moved, random_state, set_random_state
 from dldemos.VAE.training.muon import Muon
-from dldemos.VAE.training.random_state import forked
 from dldemos.VAE.weights import is_finite
 
 
@@ -29,32 +29,6 @@ def lr_factor(step, n_steps, lr_schedule, warm_up):
     return min((step + 1) / rising, (n_steps - step) / max(1, n_steps - rising))
 
 
-def check_batches(dataloader, model):
-    """UserError where there is nothing to train on, or a batch that cannot be normalised.
-
-    Batch normalisation needs two values of a channel: a batch of one image has them only
-    where the last stage of the encoder leaves more than one pixel.
-    """
-    if not len(dataloader):
-        raise UserError('there is no image to train on: take more images')
-    smallest = smallest_batch(dataloader)
-    if smallest == 1 and getattr(model, 'feature_shape', (0, 0))[1] == 1:
-        raise UserError(f'a batch of one image cannot be normalised by a model of '
-                        f'{len(model.encoder)} stages, whose last one leaves one pixel: take '
-                        f'more images, larger batches, or a stage less in hiddens')
-
-
-def smallest_batch(dataloader):
-    """Images in the smallest batch of an epoch; None where that is not known before."""
-    sampler = getattr(dataloader, 'sampler', None)
-    if hasattr(sampler, 'smallest'):
-        return sampler.smallest()
-    size = getattr(dataloader, 'batch_size', None)
-    if size is None or not hasattr(sampler, '__len__'):
-        return None
-    return size if dataloader.drop_last else len(sampler) % size or size
-
-
 @torch.no_grad()
 def average_terms(loss_fn, device, dataloader, model):
     """[loss, reconstruction, KL] of main's loss_fn per image, in evaluation mode.
@@ -62,23 +36,17 @@ def average_terms(loss_fn, device, dataloader, model):
     The codes are drawn from a seed of their own: the same weights give the same losses,
     and the random numbers of the training stay as they were.
     """
+    device = torch.device(device)
+    before = random_state(device)
+    torch.manual_seed(0)
     model.eval()
-    totals = torch.zeros(3, device=device)
-    n_images = 0
-    with forked(device, seed=0):
-        for images in dataloader:
-            images = to_device(images, device)
-            terms = loss_fn(images, *model(images), return_terms=True)
-            totals += len(images) * torch.stack(terms)
-            n_images += len(images)
-    return (totals / n_images).tolist()
-
-
-def set_epoch(dataloader, epoch):
-    """Tell a loader that shuffles by the epoch which one begins."""
-    sampler = getattr(dataloader, 'sampler', None)
-    if hasattr(sampler, 'set_epoch'):
-        sampler.set_epoch(epoch)
+    sums, n_images = torch.zeros(3, device=device), 0
+    for images in dataloader:
+        images = to_device(images, device)
+        sums += len(images) * torch.stack(loss_fn(images, *model(images), return_terms=True))
+        n_images += len(images)
+    set_random_state(before, device)
+    return (sums / n_images).tolist()
 
 
 def to_device(images, device):
@@ -93,14 +61,7 @@ def to_device(images, device):
     if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
         raise UserError(f'a batch has the shape {tuple(images.shape)} and {images.dtype}, and must '
                         f'be images (N, 3, H, W) in floating point, from 0 to 1')
-    return moved(images, device).to(memory_format=torch.channels_last)
-
-
-def moved(tensor, device):
-    """A tensor on a device; a copy to CUDA goes on beside what the program does next."""
-    if tensor.device.type == 'cpu' and torch.device(device).type == 'cuda':
-        return tensor.pin_memory().to(device, non_blocking=True)
-    return tensor.to(device)
+    return moved(images, torch.device(device)).to(memory_format=torch.channels_last)
 
 
 class Totals:

@@ -1,25 +1,72 @@
-"""Images read on an accelerator: when, and that the batches are those of the CPU."""
+"""The device in use: its random numbers, images that are read there. CUDA and MPS are imitated."""
 from types import SimpleNamespace
 
 import pytest
 import torch
+from conftest import small_vae
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, Subset, TensorDataset
 
 from dldemos.VAE import main as program
 from dldemos.VAE.load_celebA import CelebADataset, batches
 from dldemos.VAE.model import VAE
-from dldemos.VAE.training import on_device, steps
+from dldemos.VAE.training import devices, steps
 
-CPU, CUDA, MPS, META = (torch.device(name) for name in ('cpu', 'cuda', 'mps', 'meta'))
+CPU, CUDA, MPS, META = (torch.device(name) for name in ('cpu', 'cuda:1', 'mps', 'meta'))
 IMAGE = 3 * 64 * 64
+
+
+@pytest.mark.parametrize('there_is, expected', [(False, 'cpu'), (True, 'mps')])
+def test_the_device_is_torchs_accelerator_or_the_cpu(monkeypatch, there_is, expected):
+    monkeypatch.setattr(torch, 'accelerator', SimpleNamespace(
+        is_available=lambda: there_is, current_accelerator=lambda: MPS))
+    assert devices.choose_device('auto').type == expected
+
+
+class Generators:
+    """Takes the place of torch.cuda, which has a generator for each device, or of torch.mps."""
+
+    def __init__(self):
+        self.states = {}
+
+    def get_rng_state(self, *device):
+        return self.states.get(device, 'untouched')
+
+    def set_rng_state(self, state, *device):
+        self.states[device] = state
+
+
+@pytest.mark.parametrize('device, place', [(CUDA, (CUDA,)), (MPS, ())])
+def test_the_state_is_that_of_the_device_in_use(monkeypatch, device, place):
+    found = Generators()
+    monkeypatch.setattr(torch, 'get_device_module', lambda device: found)
+    found.states = {place: 'of this one', ('another',): 'of another'}
+    state = devices.random_state(device)
+    expected = torch.rand(3)
+    found.states[place] = 'later'
+    devices.set_random_state(state, device)
+    assert found.states == {place: 'of this one', ('another',): 'of another'}
+    assert torch.equal(torch.rand(3), expected)
+    devices.set_random_state(devices.random_state(CPU), device)       # saved on a CPU
+    assert found.states[place] == 'of this one'
+
+
+def test_evaluation_draws_the_same_and_leaves_the_noise_of_training_alone(images):
+    model, held_out = small_vae(), batches(CelebADataset(images), 4, shuffle=False)
+    torch.manual_seed(5)
+    first = steps.average_terms(program.loss_fn, CPU, held_out, model)
+    after = torch.rand(3)
+    assert steps.average_terms(program.loss_fn, CPU, held_out, model) == first
+    torch.manual_seed(5)
+    assert torch.equal(torch.rand(3), after)
 
 
 def two_epochs(dataloader):
     """The batches of the epochs 5 and 6, and the state of the random numbers after them."""
     torch.manual_seed(7)
     passes = []
-    for epoch in (5, 6):
-        steps.set_epoch(dataloader, epoch)
+    if hasattr(dataloader.sampler, 'set_epoch'):
+        dataloader.sampler.set_epoch(5)
+    for _ in range(2):
         for batch in dataloader:
             passes.append(batch)
             torch.randn(3)                   # as a step on the CPU draws
@@ -30,7 +77,7 @@ def two_epochs(dataloader):
 def room(monkeypatch):
     """A function that sets the memory that is free on every device."""
     def set_room(n_bytes):
-        monkeypatch.setattr(on_device, 'free_memory', lambda device: n_bytes)
+        monkeypatch.setattr(devices, 'free_memory', lambda device: n_bytes)
     set_room(2**40)
     return set_room
 
@@ -57,41 +104,40 @@ LOADERS = {
 @pytest.mark.parametrize('loader', LOADERS)
 def test_the_batches_are_those_of_the_cpu(images, room, loader):
     expected, state = two_epochs(LOADERS[loader](CelebADataset(images)))
-    dataloader = LOADERS[loader](CelebADataset(images))
-    with on_device.images_on(CPU, dataloader, None):
-        assert isinstance(on_device.dataset_of(dataloader).read, on_device.Gather)
+    dataset = CelebADataset(images)
+    dataloader = LOADERS[loader](dataset)
+    with devices.images_on(CPU, dataloader, None):
+        assert 'read' in vars(dataset)
         found, its_state = two_epochs(dataloader)
-    assert not isinstance(on_device.dataset_of(dataloader).read, on_device.Gather)
+    assert 'read' not in vars(dataset)
     assert len(found) == len(expected) > 1
     assert all(torch.equal(a, b) for a, b in zip(found, expected))
     assert torch.equal(its_state, state)
 
 
 def test_every_value_of_a_pixel_is_that_of_the_division(images):
-    dataset = CelebADataset(images)
+    dataset = CelebADataset(images, n_images=7)
     dataset.pixels = torch.arange(10 * IMAGE).remainder(256).to(torch.uint8).view(
         10, 3, 64, 64).numpy()
-    assert torch.equal(on_device.Gather(dataset, CPU)([3, 0, 1]), dataset[[3, 0, 1]])
+    assert torch.equal(devices.reader_on(CPU, dataset)([3, 0, 1]), dataset[[3, 0, 1]])
 
 
-@pytest.mark.parametrize('chunk', [1, 2 * IMAGE + 1, 2**30])
-def test_pixels_are_copied_in_chunks(images, monkeypatch, chunk):
-    monkeypatch.setattr(on_device, 'CHUNK_BYTES', chunk)
-    dataset = CelebADataset(images, n_images=7)
-    assert torch.equal(on_device.Gather(dataset, CPU)(list(range(7))), dataset[:])
+class Large(list):
+    img_shape = 1024, 1024
 
 
 def test_apples_gpu_gets_no_more_than_it_reads_rightly(room):
-    assert on_device.fits(2**31 - 1, MPS) and not on_device.fits(2**31, MPS)
-    assert on_device.fits(2**31, CUDA)
+    largest = 2**31 // (3 * 2**20)
+    assert devices.fits(Large(range(largest)), MPS)
+    assert not devices.fits(Large(range(largest + 1)), MPS)
+    assert devices.fits(Large(range(largest + 1)), CUDA)
 
 
 def test_free_memory_is_what_the_device_says(monkeypatch):
     monkeypatch.setattr(torch.cuda, 'mem_get_info', lambda device: (5, 9))
     monkeypatch.setattr(torch.mps, 'recommended_max_memory', lambda: 100)
     monkeypatch.setattr(torch.mps, 'driver_allocated_memory', lambda: 30)
-    assert [on_device.free_memory(device) for device in (CUDA, MPS, CPU, META)] == [5, 70, 0, 0]
-    assert not on_device.fits(0, CPU)
+    assert [devices.free_memory(device) for device in (CUDA, MPS, CPU, META)] == [5, 70, 0, 0]
 
 
 @pytest.mark.parametrize('free, is_there', [(0, False), (20 * IMAGE, False),
@@ -99,7 +145,7 @@ def test_free_memory_is_what_the_device_says(monkeypatch):
 def test_nothing_is_copied_that_does_not_fit(images, room, free, is_there):
     room(free)
     loader = batches(CelebADataset(images), 4)
-    with on_device.images_on(META, loader):
+    with devices.images_on(META, loader):
         assert {batch.device for batch in loader} == {META if is_there else CPU}
 
 
@@ -112,8 +158,8 @@ def test_datasets_of_a_readers_own_stay_as_they_are(images, room):
     for loader in ([torch.zeros(2, 3, 64, 64)], batches(Noisy(images), 4),
                    DataLoader(TensorDataset(torch.zeros(4, 3, 64, 64)), 2), None,
                    DataLoader(CelebADataset(images), 2, num_workers=1)):
-        assert on_device.dataset_of(loader) is None
-        with on_device.images_on(META, loader):
+        assert devices.dataset_of(loader) is None
+        with devices.images_on(META, loader):
             assert loader is None or next(iter(loader))[0].device == CPU
 
 
@@ -126,11 +172,11 @@ def test_a_copy_to_cuda_is_pinned_and_not_waited_for():
             return self
 
         def to(self, device, **how):
-            calls.append((torch.device(device).type, how))
+            calls.append((device.type, how))
             return self
 
-    for source, device in [('cpu', 'cuda:0'), ('cuda', 'cuda'), ('cpu', 'mps'), ('cpu', 'cpu')]:
-        steps.moved(Fake(device=torch.device(source)), device)
+    for source, device in [(CPU, CUDA), (CUDA, CUDA), (CPU, MPS), (CPU, CPU)]:
+        devices.moved(Fake(device=source), device)
     assert calls == ['pinned', ('cuda', {'non_blocking': True}),
                      ('cuda', {}), ('mps', {}), ('cpu', {})]
 
@@ -165,7 +211,7 @@ def test_no_step_fetches_a_value_from_the_device(images, room, optimizer, free):
     def count(*terms):
         totals.add(2, *terms)
 
-    with on_device.images_on(META, loader):
+    with devices.images_on(META, loader):
         on_meta = (steps.to_device(batch, META) for batch in loader)
         program.train_epoch(model.train(), on_meta, made, steps.make_schedule(made, 5, settings),
                             count, 'auto')
