@@ -18,7 +18,7 @@ from dldemos.VAE.images.grids import PADDING, labelled_rows, save_picture
 from dldemos.VAE.support.errors import UserError, exit_status
 from dldemos.VAE.support.files import WORK_DIR, printable
 from dldemos.VAE.support.settings import Parser, as_text
-from dldemos.VAE.training.log import draw_curves, held_out_rows
+from dldemos.VAE.training.log import SAMPLES, draw_curves, held_out_rows
 from dldemos.VAE.weights import FREE_SETTINGS
 
 N_SHOWN = 16                       # samples of each run, of its last epoch
@@ -37,53 +37,37 @@ def compare(folders, work_dir=WORK_DIR):
     Raises:
         UserError: a folder holds no run with a whole epoch.
     """
-    logs = [read_log(folder) for folder in folders]
-    of_held_out = all('held_out_loss' in rows[-1] for rows in logs)
-    labels = labels_of(folders, [settings_of(folder) for folder in folders])
-    samples = labelled_rows([(label, last_samples(folder, len(rows)))
+    settings, logs = zip(*[read_run(Path(folder)) for folder in folders])
+    labels, which = labels_of(folders, settings), 'training images'
+    picture = labelled_rows([(label, last_samples(folder, len(rows)))
                              for label, folder, rows in zip(labels, folders, logs)])
-    curves = draw_curves({label: held_out_rows(rows) if of_held_out else rows
-                          for label, rows in zip(labels, logs)}, max(samples.width, 1100),
-                         'held-out images' if of_held_out else 'training images')
-    if curves is None:
-        return save_picture(samples, f'{work_dir}/compare.jpg')
-    picture = Image.new('RGB', (max(curves.width, samples.width), curves.height + samples.height),
-                        'white')
-    picture.paste(curves, (0, 0))
-    picture.paste(samples, (0, curves.height))
+    if all('held_out_loss' in rows[-1] for rows in logs):
+        logs, which = [held_out_rows(rows) for rows in logs], 'held-out images'
+    curves = draw_curves(dict(zip(labels, logs)), max(picture.width, 1100), which)
+    if curves is not None:
+        samples = picture
+        picture = Image.new('RGB', (curves.width, curves.height + samples.height), 'white')
+        picture.paste(curves, (0, 0))
+        picture.paste(samples, (0, curves.height))
     return save_picture(picture, f'{work_dir}/compare.jpg')
 
 
-def read_log(folder):
-    """The rows of a run's log.csv, {column: number}; a column that is empty is left out."""
-    path = Path(folder) / 'log.csv'
+def read_run(folder):
+    """(settings, rows) of the run in a folder; a row is {column: number}, without what is empty."""
     try:
-        with open(path, encoding='utf-8', newline='') as file:
+        settings = {**json.loads((folder / 'settings.json').read_text(encoding='utf-8'))}
+        with open(folder / 'log.csv', encoding='utf-8', newline='') as file:
             rows = [{name: float(value) for name, value in row.items() if value}
                     for row in csv.DictReader(file)]
     except FileNotFoundError:
         rows = []
-    except (ValueError, AttributeError) as error:
-        raise UserError(f'{path} is damaged ({error}): train again') from error
-    if not rows or 'loss' not in rows[-1]:
+    except (ValueError, TypeError) as error:
+        raise UserError(f'settings.json or log.csv in {folder} is damaged ({error}): train '
+                        f'again') from error
+    if not rows:
         raise UserError(f'there is no run with a whole epoch in {folder}: make one with '
                         f'`python -m dldemos.VAE.main train --work_dir {folder}`')
-    return rows
-
-
-def settings_of(folder):
-    """The settings of a run, of its settings.json; UserError where there are none."""
-    path = Path(folder) / 'settings.json'
-    try:
-        settings = json.loads(path.read_text(encoding='utf-8'))
-    except FileNotFoundError as error:
-        raise UserError(f'there is no {path}, which a run of an earlier version did not '
-                        f'write: train again') from error
-    except ValueError:
-        settings = None
-    if not isinstance(settings, dict):
-        raise UserError(f'{path} is damaged: train again')
-    return settings
+    return settings, rows
 
 
 def labels_of(folders, settings):
@@ -101,7 +85,7 @@ def labels_of(folders, settings):
 
 def last_samples(folder, n_epochs):
     """The first samples of a run's last epoch, (N_SHOWN, 3, H, W): the same codes in every run."""
-    path = Path(folder) / 'samples' / f'epoch_{n_epochs:04}.jpg'
+    path = Path(folder) / SAMPLES.format(n_epochs)
     if not path.exists():
         raise UserError(f'there is no {path}: the samples of this run were removed, train again')
     sheet = to_tensor(Image.open(path).convert('RGB'))
