@@ -72,8 +72,8 @@ class Run:
         self.parts = {'model': model, 'optimizer': optimizer, 'schedule': schedule}
         self.images, self.looks = images_known(getattr(dataloader, 'dataset', ()), settings)
         self.saved_settings = {
-            **vars(settings), 'processes': processes.n_processes(),
-            'steps': settings.n_epochs * len(dataloader), 'images': self.images.get('checksum')}
+            **vars(settings), 'images': self.images.get('checksum'),
+            'processes': processes.n_processes(), 'steps': settings.n_epochs * len(dataloader)}
         for name in MODEL_SETTINGS:                          # as the model is, whatever was asked
             self.saved_settings[name] = getattr(model, name, self.saved_settings[name])
         self.rows = []
@@ -148,13 +148,14 @@ class Run:
         """Go on where a run of the same settings was stopped."""
         state = load_run(self.path)
         saved = state['settings']
-        for name in differing(saved, self.saved_settings):
-            if name == 'images':
-                raise UserError(f'the run in {self.path} was started on other images: give '
-                                f'--data_root with where they lie now, or start anew without '
-                                f'--resume')
+        changed = differing(saved, self.saved_settings)
+        if changed[:1] == ['images']:
+            raise UserError(f'the run in {self.path} was started on other images: give --data_root '
+                            f'with where they lie now, or start anew without --resume')
+        if changed:
+            name = changed[0]
             raise UserError(f'the run in {self.path} was started with {name}={saved[name]}, not '
-                            f'{self.saved_settings.get(name)}: leave {name} out, or start anew '
+                            f'{self.saved_settings[name]}: leave {name} out, or start anew '
                             f'without --resume')
         for name, part in self.parts.items():
             part.load_state_dict(state[name])
@@ -301,9 +302,12 @@ def completed(settings, given, trains=True):
 
 
 def differing(saved, settings):
-    """The settings of a saved run that can change its weights and are not as it has them."""
-    return [name for name, value in saved.items() if name not in FREE_SETTINGS
-            and as_text(value) != as_text(settings.get(name))]
+    """The settings that can change the weights and are others in a saved run.
+
+    One that was added to main.py since then is none of that run's.
+    """
+    return [name for name, value in settings.items() if name in saved
+            and name not in FREE_SETTINGS and as_text(value) != as_text(saved[name])]
 
 
 def set_aside(path):
