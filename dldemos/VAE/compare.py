@@ -46,7 +46,8 @@ def compare(folders, work_dir=WORK_DIR):
     curves = draw_curves(dict(zip(labels, logs)), max(picture.width, 1100), which)
     if curves is not None:
         samples = picture
-        picture = Image.new('RGB', (curves.width, curves.height + samples.height), 'white')
+        size = max(curves.width, samples.width), curves.height + samples.height
+        picture = Image.new('RGB', size, 'white')
         picture.paste(curves, (0, 0))
         picture.paste(samples, (0, curves.height))
     return save_picture(picture, f'{work_dir}/compare.jpg')
