@@ -82,7 +82,7 @@ def one_attribute(model, code, name, direction, images=None, n_steps=9):
 
 
 def along(model, code, direction, n_steps):
-    """Faces of each code, from -REACH to REACH of a direction added to it, the middle one framed."""
+    """Faces of each code with -REACH to REACH of a direction added, those in the middle framed."""
     amounts = torch.linspace(-REACH, REACH, n_steps, device=code.device).unsqueeze(1)
     faces = model.decode((code.unsqueeze(1) + amounts * direction).flatten(0, 1)).cpu()
     return framed(faces, range(n_steps // 2, len(faces), n_steps))
