@@ -142,8 +142,7 @@ def test_a_line_at_the_top_is_an_option_with_its_help_type_and_default(here):
     assert status == 0
     assert '--my_setting VALUE what it is: 50% of #1 (default: 0.25)' in output
     status, output = run('generate', '--my_setting', 'word')
-    assert (status, output) == (2, "error: my_setting must be a number, not 'word'; --help lists "
-                                   "what there is")
+    assert (status, output) == (2, "error: my_setting must be a number, not 'word'")
     status, output = run('generate', '--my_sizes', '3,x')
     assert status == 2 and 'my_sizes must be whole numbers' in output
     status, output = run('generate', '--my_setting', '0.5', '--my_sizes', '3,4', '--my_name', 'x')
@@ -168,10 +167,11 @@ def test_an_object_at_the_top_is_no_setting(tmp_path):
     """A reader's `criterion = torch.nn.L1Loss()` stays what it is."""
     file = tmp_path / 'main.py'
     file.write_text('criterion = torch.nn.L1Loss()   # not mean squares\n'
-                    'lr: float = 0.5   # of #1: "a"\nname = "a # b"\n'
+                    'lr: float = 0.5   # of #1: "a"\n     # and more\nname = "a # b"\n'
+                    '# A group\n'
                     'def f():\n    pass\n\n\nlater = 1\n')
     values = {'criterion': torch.nn.L1Loss(), 'lr': 0.5, 'name': 'a # b', 'later': 1}
-    assert read_settings(file, values) == {'lr': 'of #1: "a"', 'name': ''}
+    assert read_settings(file, values) == {'lr': 'of #1: "a" and more', 'name': ''}
 
 
 @pytest.mark.parametrize('option, value, expected', [

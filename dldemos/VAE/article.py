@@ -252,7 +252,10 @@ def sweep(training, held_out, kl_weight):
         model = models[name] = trained(training, SWEEP_STEPS, weight, name)
         pictures.append((name, torch.cat([reconstructed(model, six), random_faces(model, 6)])))
         errors.append(error(model, held_out))
-        kls.append(mean_kl(model, held_out))
+        with torch.no_grad():
+            _, _, kl = program.loss_fn(held_out, held_out, *model.encode(held_out),
+                                       return_terms=True)
+        kls.append(kl.item())
         distance = sliced_wasserstein(random_faces(model, len(held_out)), held_out)
         rows.append((name.split()[1], f'{errors[-1]:.4f}', f'{kls[-1]:.1f}', f'{distance:.0f}'))
     columns = ['', '', 'reconstructed', '', '', '', '', '', 'random codes', '', '', '']
@@ -270,13 +273,7 @@ def sweep(training, held_out, kl_weight):
 
 def label(weight):
     """'kl_weight 0.000025': the number without an exponent."""
-    return f'kl_weight {weight:.12f}'.rstrip('0').rstrip('.') if weight else 'kl_weight 0'
-
-
-@torch.no_grad()
-def mean_kl(model, images):
-    """The KL divergence of the latent codes, a mean over images, in nats."""
-    return program.loss_fn(images, images, *model.encode(images), return_terms=True)[2].item()
+    return f'kl_weight {weight:.12f}'.rstrip('0').rstrip('.')
 
 
 def variance_itself(images, kl_weight):
@@ -292,7 +289,9 @@ def variance_itself(images, kl_weight):
         rows.append((name, f'NaN or infinite at step {step}' if step else
                      f'finite for all {NAN_STEPS} steps'))
     itself, *_, logarithm = steps.values()
-    raw = untrained_output(images)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        _, raw = VAE().encode(images)                # of the layer for the log-variance
     draw_variances(raw)
     return section(
         'Why the logarithm of the variance',
@@ -325,13 +324,6 @@ def first_nan(images, variance_of, n_steps, kl_weight):
     return None
 
 
-@torch.no_grad()
-def untrained_output(images):
-    """What the layer for the log-variance gives before training, (N, latent_dim)."""
-    torch.manual_seed(0)
-    return VAE().train().encode(images)[1]
-
-
 def draw_variances(raw):
     """Histograms of an untrained encoder's output, as the variance and as its logarithm."""
     width, height, low, high, n_bars = 380, 150, -1.5, 3.0, 90
@@ -354,11 +346,7 @@ def draw_variances(raw):
 
 
 def main_kl_weight():
-    """The kl_weight at the top of main.py.
-
-    Raises:
-        UserError: it is no number above 0.
-    """
+    """The kl_weight at the top of main.py; a UserError where it is no number above 0."""
     weight = program.kl_weight
     if not isinstance(weight, (int, float)) or not 0 < weight < math.inf:
         raise UserError(f'kl_weight is {weight!r} in main.py, and the report needs a number above '

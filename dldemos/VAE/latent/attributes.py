@@ -1,5 +1,6 @@
 """Attributes of faces (glasses, a smile, black hair ...) as directions in the latent space."""
 import re
+from functools import partial
 
 import torch
 
@@ -19,6 +20,7 @@ SHOWN_ATTRIBUTES = ('Eyeglasses', 'Smiling', 'Male', 'Young', 'Blond_Hair', 'Bla
 CONTROLLED_FOR = ('Smiling', 'Mouth_Slightly_Open', 'Male', 'Young', 'Blond_Hair', 'Black_Hair',
                   'Gray_Hair', 'Bald', 'Bangs', 'No_Beard', 'Pale_Skin')
 STEP = 1.5                     # length of a direction, in standard deviations of the codes along it
+REACH = 2.0                    # directions that are taken away, and added
 N_FACES, N_ROWS = 2, 8         # faces in a row of several attributes; rows of one attribute
 
 
@@ -45,7 +47,8 @@ def draw_attributes(device, model, directions, faces=None, random_codes=None, at
     model.to(device).eval()
     n_faces = N_FACES if attribute is None else N_ROWS
     if faces is None:
-        code = random_codes(n_faces) if random_codes else normal_codes(model.latent_dim, n_faces)
+        random_codes = random_codes or partial(normal_codes, model.latent_dim)
+        code = random_codes(n_faces)
     else:
         faces = faces[:n_faces]
         code, _ = model.encode(faces.to(device))
@@ -63,27 +66,30 @@ def draw_attributes(device, model, directions, faces=None, random_codes=None, at
     return save_picture(picture, f'{work_dir}/attributes.jpg')
 
 
-def several_attributes(model, code, directions, n_steps=5, reach=2.0):
-    """A row for each direction, in it from each of a few codes (N, latent_dim) -reach to reach.
-
-    The faces of the codes themselves are framed.
-    """
-    amounts = torch.linspace(-reach, reach, n_steps, device=code.device).unsqueeze(1)
-    middles = [n_steps // 2 + n_steps * i for i in range(len(code))]
-    rows = [(name, framed(model.decode(torch.cat([one + amounts * direction for one in code])),
-                          middles)) for name, direction in directions.items()]
-    return labelled_rows(rows, [f'{x:+.1f}' for x in amounts.flatten()] * len(code))
+def several_attributes(model, code, directions, n_steps=5):
+    """A row for each direction, in it each of a few codes (N, latent_dim) from less to more."""
+    rows = [(name, along(model, code, direction, n_steps))
+            for name, direction in directions.items()]
+    return labelled_rows(rows, labels(n_steps) * len(code))
 
 
-def one_attribute(model, code, name, direction, images=None, n_steps=9, reach=2.0):
-    """A row for each code (N, latent_dim), from -reach to reach, after its image if it has one."""
-    amounts = torch.linspace(-reach, reach, n_steps, device=code.device).unsqueeze(1)
-    rows = []
-    for i, one in enumerate(code):
-        row = framed(model.decode(one + amounts * direction), [n_steps // 2]).cpu()
-        rows.append((name, row if images is None else torch.cat([images[i:i + 1].cpu(), row])))
-    columns = [] if images is None else ['image']
-    return labelled_rows(rows, columns + [f'{x:+.1f}' for x in amounts.flatten()])
+def one_attribute(model, code, name, direction, images=None, n_steps=9):
+    """A row for each code (N, latent_dim), from less to more, after its image if it has one."""
+    rows, columns = along(model, code, direction, n_steps).split(n_steps), labels(n_steps)
+    if images is not None:
+        rows, columns = map(torch.cat, zip(images.cpu().split(1), rows)), ['image', *columns]
+    return labelled_rows([(name, row) for row in rows], columns)
+
+
+def along(model, code, direction, n_steps):
+    """Faces of each code with -REACH to REACH of a direction added, those in the middle framed."""
+    amounts = torch.linspace(-REACH, REACH, n_steps, device=code.device).unsqueeze(1)
+    faces = model.decode((code.unsqueeze(1) + amounts * direction).flatten(0, 1)).cpu()
+    return framed(faces, range(n_steps // 2, len(faces), n_steps))
+
+
+def labels(n_steps):
+    return [f'{x:+.1f}' for x in torch.linspace(-REACH, REACH, n_steps)]
 
 
 def find_attribute(name, directions):
@@ -93,12 +99,12 @@ def find_attribute(name, directions):
         UserError: there is none.
     """
     def plain(text):
-        return re.sub(r'[\s_-]+', '_', text.strip()).lower()
+        return re.sub(r'[\s_-]+', '_', text.strip()).title()
 
-    meant = [known for known in directions if plain(known) == plain(name)]
-    if name in directions or meant:
-        return name if name in directions else meant[0]
-    close = similar(plain(name).title(), directions)
+    for meant in (name, *(known for known in directions if plain(known) == plain(name))):
+        if meant in directions:
+            return meant
+    close = similar(plain(name), directions)
     raise UserError(f'no direction is known of the attribute {name}{close}; there are '
                     f'{", ".join(directions)}')
 
@@ -116,8 +122,7 @@ def read_attributes(root, names):
 
     Raises:
         NoList: there is no list.
-        UserError: it is not laid out as CelebA's, or it lacks one of the
-            images.
+        UserError: it is not laid out as CelebA's, or it lacks one of the images.
     """
     place, header, values = attribute_table(root)
     rows = look_up(values, names)

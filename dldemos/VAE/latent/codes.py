@@ -93,12 +93,10 @@ def read_codes(path, latent_dim, weights=''):
 
 def as_tensor(codes):
     """Lists of numbers as a tensor (N, length), or None: they are none, or not all finite."""
-    if not isinstance(codes, list) or not codes or not all(
-            isinstance(code, list) and code and len(code) == len(codes[0])
-            and all(type(x) in (int, float) for x in code) for code in codes):
-        return None
     try:
         tensor = torch.tensor(codes, dtype=torch.float32)
-    except (OverflowError, RuntimeError):              # a whole number of a thousand digits
+    except (TypeError, ValueError, OverflowError, RuntimeError):      # in as many words by torch
         return None
-    return tensor if torch.isfinite(tensor).all() else None
+    if tensor.dim() != 2 or not tensor.numel() or not tensor.isfinite().all():
+        return None
+    return None if any(isinstance(x, bool) for code in codes for x in code) else tensor

@@ -14,7 +14,7 @@ from dldemos.VAE.support.errors import UserError
 PRIORS = ('normal', 'gaussian', 'flow')
 CHUNK = 4096                   # codes that the flow carries at once
 WIDTH = 512                    # of the network of the flow
-MOST_STEPS, PASSES = 4000, 100  # of its fitting: over few codes, more passes learn them by heart
+MOST_STEPS, PASSES = 4000, 100  # of its fitting: more passes would memorise few codes
 
 
 class Velocity(nn.Module):

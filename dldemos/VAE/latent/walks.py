@@ -78,8 +78,8 @@ def traverse(device, model, images=None, random_codes=None, work_dir=WORK_DIR, n
     """
     model.to(device).eval()
     if images is None:
-        code = random_codes(64) if random_codes else normal_codes(model.latent_dim, 64)
-        images = model.decode(code.to(device)).clamp(0, 1)
+        random_codes = random_codes or partial(normal_codes, model.latent_dim)
+        images = model.decode(random_codes(64).to(device)).clamp(0, 1)
     mean, logvar = model.encode(images.to(device))
     kl = kl_per_dimension(mean, logvar).mean(0)
     values = torch.linspace(-reach, reach, n_steps)

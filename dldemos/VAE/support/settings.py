@@ -1,13 +1,15 @@
 """The settings at the top of main.py: read from its own lines, checked, given as options.
 
 A setting is a line `name = value   # what it is` there, whose value is a number, a word, a bool, a
-tuple of these or None. The comment is its help, the type of its value that of its option.
+tuple of these or None. The comment is its help, and may go on in lines of its own, indented; the
+type of its value is that of its option.
 """
 import argparse
 import difflib
 import math
 import re
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from dldemos.VAE.support.errors import UserError
@@ -25,80 +27,26 @@ WORDS = {                      # that a setting may be, instead of a number or a
     'kl_weight': ('auto',), 'crop': ('auto', 'face'), 'optimizer': ('adam', 'muon'),
     'lr_schedule': ('linear', 'constant'), 'prior': ('auto', 'normal', 'gaussian', 'flow'),
 }
-NAMES = ('work_dir', 'device', 'ckpt_path', 'recipe')              # words of any kind
-SEVERAL = ('hiddens', 'adam_betas')
-NEVER_NONE = {*LIMITS, *WORDS, *NAMES} - {'n_images'}
+SEVERAL = {'hiddens': '16,32,64', 'adam_betas': '0.9,0.999'}        # numbers, as in these
+NEVER_NONE = {*LIMITS, *WORDS, 'work_dir', 'device', 'ckpt_path', 'recipe'} - {'n_images'}
 MAY_BE_NONE = {'init', 'data_root', 'n_images', 'cache_dir', 'attribute', 'save_images', 'code',
                'run_path'}
-PLAIN = (bool, int, float, str, tuple, list, type(None))
+KNOWN = NEVER_NONE | MAY_BE_NONE                                    # others a reader has added
+PLAIN = (int, float, str, tuple, list, type(None))
 LINE = re.compile(r"""^([a-z]\w*)\ *(?::[^=\n]*)?=(?!=)           # a name, and its type, if any
-                      (?:'[^'\n]*'|"[^"\n]*"|[^#'"\n])*(?:\#\ *(.*))?$   # its value, and a comment
+                      (?:'[^'\n]*'|"[^"\n]*"|[^#'"\n])*           # its value
+                      (?:\#\ *(.*(?:\n\ +\#.*)*))?$               # its comment
                       """, re.MULTILINE | re.VERBOSE)
 
 
 def read_settings(path, values):
     """{name: comment} of the settings of a Python file, whose names have these `values`.
 
-    They stand before its first function, each on a line of its own. What is added there and is no
-    plain value is no setting.
+    They stand before its first function. What is added there and is no plain value is no setting.
     """
     top = re.split(r'^(?:def|class|@)', Path(path).read_text(encoding='utf-8'), flags=re.M)[0]
-    return {name: comment.strip() for name, comment in LINE.findall(top)
-            if name in NEVER_NONE | MAY_BE_NONE or isinstance(values.get(name), PLAIN)}
-
-
-def checked(option, text, default):
-    """The value that a text means for a setting; `default` has the type of one added by a reader.
-
-    Raises:
-        ValueError: says what it must be.
-    """
-    words = WORDS.get(option, ())
-    if text in words:
-        return text
-    several = option in SEVERAL or option not in LIMITS and isinstance(default, (tuple, list))
-    like = default[0] if isinstance(default, (tuple, list)) and default else default
-    kind, least, most = LIMITS.get(option, (type(like), -math.inf, math.inf))
-    if option in NEVER_NONE | MAY_BE_NONE and option not in LIMITS:
-        kind = str
-    if kind is bool:
-        if text not in ('True', 'False'):
-            raise ValueError('must be True or False')
-        return text == 'True'
-    if kind not in (int, float):
-        if words:
-            raise ValueError(f'must be one of {", ".join(words)}')
-        if not text.strip():
-            raise ValueError('must not be empty')
-        return tuple(text.split(',')) if several else text
-    parts = text.strip('()[] ').rstrip(',').split(',') if several else [text]
-    try:
-        values = tuple(kind(part) for part in parts)
-    except ValueError:
-        values = ()
-    n_wanted = 2 if option == 'adam_betas' else len(values)
-    if not values or len(values) != n_wanted or not all(least <= v <= most for v in values) or (
-            math.inf in map(abs, values)):
-        raise ValueError(what_it_must_be(option, kind, several, least, most))
-    return values if several else values[0]
-
-
-def what_it_must_be(option, kind, several, least, most):
-    """'must be a whole number of at least 1, or one of auto, face'"""
-    what = {int: 'whole number', float: 'number'}[kind]
-    if several:
-        what = '2 numbers' if option == 'adam_betas' else f'{what}s'
-    text = f'must be {what}' if several else f'must be a {what}'
-    if least == ABOVE_0:
-        text += ' above 0'
-    elif least > -math.inf:
-        text += f' of at least {least}'
-    if most < math.inf:
-        text += f'{" and" if least > -math.inf else " of"} at most {most}'
-    if several:
-        text += ', as in 16,32,64' if kind is int else ', as in 0.9,0.999'
-    words = WORDS.get(option)
-    return f'{text}, or one of {", ".join(words)}' if words else text
+    return {name: re.sub(r'\n +# *', ' ', comment.strip()) for name, comment in LINE.findall(top)
+            if name in KNOWN or isinstance(values.get(name), PLAIN)}
 
 
 def current_settings(path, values, changes=None):
@@ -108,24 +56,73 @@ def current_settings(path, values, changes=None):
         TypeError: a change of a name that is no setting.
         UserError: a value of a wrong type or range.
     """
-    names = read_settings(path, values)
-    for change in changes or {}:
+    names, changes = read_settings(path, values), changes or {}
+    for change in changes:
         if change not in names:
             raise TypeError(f'there is no setting {change}{similar(change, names)}')
-    return argparse.Namespace(**{option: checked_value(option, (changes or {}).get(
-        option, values[option]), values[option]) for option in names})
+    return argparse.Namespace(**{option: checked_value(
+        option, changes.get(option, values[option]), values[option]) for option in names})
 
 
 def checked_value(option, value, default):
-    """The value of a setting, from a recipe or the top of main.py, after its check."""
+    """The value that is meant by one at the top of main.py, in a recipe, or by an option's text.
+
+    Args:
+        default: a setting that a reader has added has the type of this one.
+
+    Raises:
+        UserError: says what it must be.
+    """
     if value is None:
         if option in NEVER_NONE:
             raise UserError(f'{option} must not be None')
         return None
+    text, words = as_text(value), WORDS.get(option, ())
+    kind, least, most = LIMITS.get(option, (str, None, None))
+    several = option in SEVERAL
+    if option not in KNOWN:
+        several = isinstance(default, (tuple, list))
+        kind = type(default[0] if several and default else default)
+        least, most = -math.inf, math.inf
+    if text in words:
+        return text
+    if kind is bool:
+        if text not in ('True', 'False'):
+            raise UserError(f'{option} must be True or False, not {text!r}')
+        return text == 'True'
+    if kind not in (int, float):
+        if words:
+            raise UserError(f'{option} must be one of {", ".join(words)}, not {text!r}')
+        if not text.strip():
+            raise UserError(f'{option} must not be empty')
+        return tuple(text.split(',')) if several else text
+    parts = text.strip('()[] ').rstrip(',').split(',') if several else [text]
     try:
-        return checked(option, as_text(value), default)
-    except ValueError as error:
-        raise UserError(f'{option} {error}, not {as_text(value)!r}') from None
+        numbers = tuple(map(kind, parts))
+    except ValueError:
+        numbers = ()
+    n_wanted = 2 if option == 'adam_betas' else len(parts)
+    if len(numbers) == n_wanted and all(least <= x <= most and abs(x) < math.inf for x in numbers):
+        return numbers if several else numbers[0]
+    raise UserError(f'{option} must be {kind_of_number(option, kind, least, most, several)}, not '
+                    f'{text!r}')
+
+
+def kind_of_number(option, kind, least, most, several):
+    """'a whole number of at least 1, or one of auto, face'"""
+    text = 'whole number' if kind is int else 'number'
+    text = f'{text}s' if several else f'a {text}'
+    if option == 'adam_betas':
+        text = f'2 {text}'
+    if least > -math.inf:
+        text += ' above 0' if least == ABOVE_0 else f' of at least {least}'
+    if most < math.inf:
+        text += ' and below 1' if most == BELOW_1 else f' and at most {most}'
+    if option in SEVERAL:
+        text += f', as in {SEVERAL[option]}'
+    if option in WORDS:
+        text += f', or one of {", ".join(WORDS[option])}'
+    return text
 
 
 @contextmanager
@@ -143,25 +140,18 @@ class Parser(argparse.ArgumentParser):
     """argparse that reports a mistake in one sentence, as a UserError."""
 
     def error(self, message):
-        option, _, rest = message.removeprefix('argument ').partition(': ')
-        if rest.startswith('must '):                       # of a check: say it as a sentence
-            message = f'{option.removeprefix("--")} {rest}'
-        raise UserError(f'{message}; --help lists what there is')
+        raise UserError(f'{message.removeprefix("argument --")}; --help lists what there is')
 
     def add_setting(self, option, default, text):
         """Add the option of a setting."""
         shown = '' if default is None else f' (default: {as_text(default)})'
         how = {'help': (text + shown).replace('%', '%%'), 'default': argparse.SUPPRESS}
         if isinstance(default, bool):
-            self.add_argument(f'--{option}', action=argparse.BooleanOptionalAction, **how)
-            return
-
-        def value(text):
-            try:
-                return checked(option, text, default)
-            except ValueError as error:
-                raise argparse.ArgumentTypeError(f'{error}, not {text!r}') from None
-        self.add_argument(f'--{option}', type=value, metavar='VALUE', **how)
+            how['action'] = argparse.BooleanOptionalAction
+        else:
+            how['type'] = partial(checked_value, option, default=default)
+            how['metavar'] = 'VALUE'
+        self.add_argument(f'--{option}', **how)
 
     def parse(self, argv):
         """Options and positional arguments in any order; an unknown option is a UserError."""
