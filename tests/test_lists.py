@@ -6,7 +6,6 @@ import pytest
 from conftest import make_image
 from test_sources import NAMES, parquet_of, tar_of, zip_of
 
-from dldemos.VAE.images.cache import read_about
 from dldemos.VAE.images.lists import partition
 from dldemos.VAE.images.looks import are_known, looks_of
 from dldemos.VAE.latent.attributes import read_attributes
@@ -48,7 +47,7 @@ def check_attributes(root, names=None):
 def parts_of(root):
     """CelebA's partition of a source's images, or None."""
     dataset = CelebADataset(root)
-    return partition(root, dataset.names, read_about(dataset.cache)['parts'])
+    return partition(root, dataset.names, dataset.own_partition)
 
 
 def check_parts(root, **kwargs):
