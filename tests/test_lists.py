@@ -47,7 +47,7 @@ def check_attributes(root, names=None):
 def parts_of(root):
     """CelebA's partition of a source's images, or None."""
     dataset = CelebADataset(root)
-    return partition(root, dataset.names, dataset.own_partition)
+    return dataset.partition or partition(root, dataset.names)
 
 
 def check_parts(root, **kwargs):

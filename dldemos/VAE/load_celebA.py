@@ -64,7 +64,7 @@ class CelebADataset(Dataset):
         self.n_cached = len(about['names'])
         self.names = about['names'][:n_images]
         self.rows = np.array(about['rows'][:n_images])                 # where they lie in the cache
-        self.own_partition = about['partition'][:n_images]
+        self.partition = about['partition'] and about['partition'][:n_images]
         self.original_size = about['size'] and tuple(about['size'])
         self.pixels, looks = map_cache(self.cache, self.n_cached, self.img_shape)
         self.looks = looks[self.rows]

@@ -29,7 +29,7 @@ import numpy as np
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 from tqdm import tqdm
 
-from dldemos.VAE.images.lists import recorded_partition
+from dldemos.VAE.images.lists import own_partition
 from dldemos.VAE.images.looks import N_VALUES, SIDE
 from dldemos.VAE.images.sources import HEIC_SUFFIXES, find_source, open_images, readable
 from dldemos.VAE.support.errors import WHAT_TO_DO, UserError
@@ -64,7 +64,7 @@ def cached_images(root, img_shape, crop, cache_dir, n_images, transform):
     Returns:
         The path of the cache, and its metadata, among it: names of the N images in order,
         relative to `root`; rows, where each lies in the cache; size, [width, height] of all, or
-        None; partition, a digit for each by CelebA's partition, or ''.
+        None; partition, that of an archive's own list or of shards' names, or None.
 
     Raises:
         UserError: nothing at `root`, or no source of images; no image in it, more than one in
@@ -212,7 +212,7 @@ def build(path, source, key, limit, decode):
         names.sort()
         about = {'key': key, 'limit': limit, 'n_bytes': file.tell(), 'names': names, 'rows': rows,
                  'size': sizes.pop() if len(sizes) == 1 else None,
-                 'partition': recorded_partition(notes, names), 'unreadable': sorted(unreadable),
+                 'partition': own_partition(notes, names), 'unreadable': sorted(unreadable),
                  'left_out': source.left_out}
         check_enough(source.root, path, about)
         tail = json.dumps(about).encode()

@@ -1,5 +1,6 @@
 """Pictures to look at: grids of images with their labels, written to `work_dirs/`."""
 import math
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -28,46 +29,39 @@ def grid_of_batches(batches, n_images, columns=8):
     Where a picture cannot hold them all, the first ones are drawn, and a line says so; no
     more batches are taken.
     """
-    sheet = None
+    batches = iter(batches)
+    first = next(batches)
+    side = first.shape[-1]
+    shown = min(n_images, most_images(side))
+    if shown < n_images:
+        print(f'a picture holds {shown:,} faces: these are the first of {n_images:,}')
+    columns = min(shown, max(columns, math.isqrt(shown - 1) + 1))
+    factor = enlargement(shown, columns, math.ceil(shown / columns), side)
+    return sheet((enlarged(images, factor) for images in chain([first], batches)), shown, columns)
+
+
+def tiled(images, columns):
+    """Images (N, 3, H, W) in rows, with lines between and around them (PIL)."""
+    return sheet([images], len(images), min(columns, len(images)))
+
+
+def sheet(batches, n_images, columns):
+    """The picture of `tiled` of the first n_images that come in batches."""
+    picture, n_drawn = None, 0
     for images in batches:
-        if sheet is None:
-            side = images.shape[-1]
-            shown = min(n_images, most_images(side))
-            if shown < n_images:
-                print(f'a picture holds {shown:,} faces: these are the first of {n_images:,}')
-            columns = min(shown, max(columns, math.isqrt(shown - 1) + 1))
-            factor = enlargement(shown, columns, math.ceil(shown / columns), side)
-            sheet = Sheet(shown, columns)
-        sheet.add(enlarged(images, factor))
-        if sheet.n_shown == shown:
+        height, width = (side + PADDING for side in images.shape[-2:])
+        if picture is None:
+            size = width * columns + PADDING, height * math.ceil(n_images / columns) + PADDING
+            picture = Image.new('RGB', size, 'white')
+        pixels = to_bytes(images[:n_images - n_drawn]).permute(0, 2, 3, 1).contiguous().numpy()
+        for place, image in enumerate(pixels, n_drawn):
+            row, column = divmod(place, columns)
+            corner = PADDING + width * column, PADDING + height * row
+            picture.paste(Image.fromarray(image), corner)
+        n_drawn += len(pixels)
+        if n_drawn == n_images:
             break
-    return sheet.picture
-
-
-class Sheet:
-    """A picture of images in rows, with lines between and around them.
-
-    Args:
-        n_images: how many it shows; more than that are passed over.
-    """
-
-    def __init__(self, n_images, columns):
-        self.n_images, self.columns = n_images, min(columns, n_images)
-        self.picture, self.n_shown = None, 0
-
-    def add(self, images):
-        """Paste the next images (N, 3, H, W), all of the same size."""
-        height, width = (pixels + PADDING for pixels in images.shape[-2:])
-        if self.picture is None:
-            rows = math.ceil(self.n_images / self.columns)
-            self.picture = Image.new('RGB', (width * self.columns + PADDING,
-                                             height * rows + PADDING), 'white')
-        images = to_bytes(images[:self.n_images - self.n_shown]).permute(0, 2, 3, 1).contiguous()
-        for pixels in images.numpy():
-            row, column = divmod(self.n_shown, self.columns)
-            self.picture.paste(Image.fromarray(pixels),
-                               (PADDING + width * column, PADDING + height * row))
-            self.n_shown += 1
+    return picture
 
 
 def to_bytes(images):
@@ -75,13 +69,6 @@ def to_bytes(images):
     if images.dtype == torch.uint8:
         return images
     return images.detach().float().cpu().clamp(0, 1).mul(255).byte()
-
-
-def tiled(images, columns):
-    """Images (N, 3, H, W) in rows, with lines between and around them (PIL)."""
-    sheet = Sheet(len(images), columns)
-    sheet.add(images)
-    return sheet.picture
 
 
 def most_images(side):
@@ -109,24 +96,27 @@ def labelled_rows(rows, columns=()):
 
     columns: labels above the images, one for each.
     """
-    n_images, longest = sum(len(images) for _, images in rows), max(len(i) for _, i in rows)
-    factor = enlargement(n_images, longest, len(rows), rows[0][1].shape[-1])
-    rows = [(label, enlarged(images, factor)) for label, images in rows]
-    margin = 16 + max(text_width(label) for label, _ in rows)
-    strips = [tiled(images, len(images)) for _, images in rows]
-    width = margin + max(strip.width for strip in strips)
+    longest = max(len(images) for _, images in rows)
+    factor = enlargement(sum(len(images) for _, images in rows), longest, len(rows),
+                         rows[0][1].shape[-1])
+    faces = tiled(torch.cat([filled_up(enlarged(images, factor), longest) for _, images in rows]),
+                  longest)
+    width, height = (faces.width - PADDING) // longest, (faces.height - PADDING) // len(rows)
+    left = 16 + max(text_width(label) for label, _ in rows)
     top = 2 * FONT_SIZE if columns else 0
-    height = top + sum(strip.height - PADDING for strip in strips) + PADDING
-    picture = Image.new('RGB', (width, height), 'white')
+    picture = Image.new('RGB', (left + faces.width, top + faces.height), 'white')
+    picture.paste(faces, (left, top))
     draw = ImageDraw.Draw(picture)
-    step = rows[0][1].shape[-1] + PADDING
     for i, label in enumerate(columns):
-        write(draw, (margin + step * i + step // 2, top // 2), label, anchor='mm')
-    for (label, _), strip in zip(rows, strips):
-        picture.paste(strip, (margin, top))
-        write(draw, (8, top + strip.height // 2), label, anchor='lm')
-        top += strip.height - PADDING
+        write(draw, (left + width * i + width // 2, top // 2), label, anchor='mm')
+    for i, (label, _) in enumerate(rows):
+        write(draw, (8, top + height * i + (height + PADDING) // 2), label, anchor='lm')
     return picture
+
+
+def filled_up(images, n_images):
+    """Images (N, 3, H, W), of to_bytes, with white ones at their end: n_images."""
+    return F.pad(to_bytes(images), (0, 0, 0, 0, 0, 0, 0, n_images - len(images)), value=255)
 
 
 def write(draw, place, text, **how):
@@ -142,13 +132,11 @@ def text_width(text):
 
 def framed(images, which, width=2):
     """The images (N, 3, H, W), those at the indices `which` in an orange frame."""
-    images = images.clone()
-    frame = torch.ones(images.shape[-2:], dtype=torch.bool, device=images.device)
-    frame[width:-width, width:-width] = False
-    orange = torch.tensor([1.0, 0.55, 0.0], device=images.device)
-    for index in which:
-        images[index] = torch.where(frame, orange.view(3, 1, 1), images[index])
-    return images
+    which, inside = list(which), (..., slice(width, -width), slice(width, -width))
+    framed = images.clone()
+    framed[which] = torch.tensor([1.0, 0.55, 0.0]).to(images).view(3, 1, 1)
+    framed[inside] = images[inside]
+    return framed
 
 
 def pairs(first, second, columns=8):

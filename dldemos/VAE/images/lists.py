@@ -1,7 +1,7 @@
 """CelebA's lists, found and read in every layout: attributes of images, and its partition."""
 import csv
-import glob
 import os
+from collections import deque
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,6 @@ import numpy as np
 from dldemos.VAE.images.sources import (
     LIST_SUFFIXES,
     find_source,
-    is_list,
     open_images,
     parquet_batches,
     parquet_names,
@@ -41,37 +40,28 @@ def attribute_table(root):
         header, values = parquet_attributes(source)
         if header:
             return root, header, values
-    for name, text in lists_inside(source, ATTRIBUTES):
-        return f'{name} in {root}', *parse_attributes(text, f'{root}, {name}')
-    for path in list_files(root, ATTRIBUTES):
-        return path, *parse_attributes(read_text(path), path)
+    for place, text in [*lists_inside(source), *lists_near(root, ATTRIBUTES)]:
+        return place, *parse_attributes(text, place)
     columns = ', nor a column of an attribute' if source.kind == 'parquet' else ''
     raise NoList(f'there is no list_attr_celeba.txt (or .csv) in {root} or beside it{columns}: '
                  f'data/README.md says where to get it')
 
 
-def partition(root, names, recorded=''):
-    """CelebA's partition of images: 0 (training), 1 (validation) or 2 (test) of each.
-
-    Args:
-        recorded: that which the cache has of an archive's own list or of shards' names.
+def partition(root, names):
+    """CelebA's partition of images by a list inside their folder, beside it or one level up.
 
     Returns:
-        A list of int; None: there is no such list, or it is not of these images.
+        For each 0 (training), 1 (validation) or 2 (test); None: there is no list of them all.
     """
-    if recorded:
-        return [int(part) for part in recorded]
-    if not os.path.exists(root):                        # only its cache is here
-        return None
-    for path in list_files(root, PARTITION):
-        found = parts_of(names, parse_partition(read_text(path), path))
-        if found:
-            return found
+    for place, text in lists_near(root, PARTITION):
+        parts = look_up(parse_partition(text, place), names)
+        if parts and None not in parts:
+            return parts
     return None
 
 
-def recorded_partition(notes, names):
-    """What a cache has of the partition: a digit for each image; '' where there is none.
+def own_partition(notes, names):
+    """That of a list in an archive, or of the names of shards.
 
     Args:
         notes: of open_images, at its end.
@@ -80,13 +70,8 @@ def recorded_partition(notes, names):
     for name, text in notes['lists'].items():
         if os.path.basename(name).startswith(PARTITION):
             parts = parse_partition(text, name)
-    return ''.join(map(str, parts_of(names, parts) or ()))
-
-
-def parts_of(names, parts):
-    """The part of each image; None: a list has not all of them."""
-    found = look_up(parts, names)
-    return None if found is None or None in found else found
+    parts = look_up(parts, names)
+    return parts if parts and None not in parts else None
 
 
 def look_up(table, names):
@@ -102,29 +87,25 @@ def look_up(table, names):
     return [table.get(name) for name in bases]
 
 
-def lists_inside(source, word):
-    """(name, text) of the lists in an archive."""
+def lists_inside(source):
+    """(where, text) of the lists of attributes in an archive."""
     if source.kind not in ('zip', 'tar'):
         return []
     images, notes = open_images(source)
     if source.kind == 'tar':
-        for _ in images:                                # they may stand at its end
-            pass
-    return sorted((name, text) for name, text in notes['lists'].items()
-                  if os.path.basename(name).startswith(word))
+        deque(images, maxlen=0)                         # they may stand at its end
+    return sorted((f'{name} in {source.root}', text) for name, text in notes['lists'].items()
+                  if os.path.basename(name).startswith(ATTRIBUTES))
 
 
-def list_files(root, word):
-    """Lists inside a folder, beside it and one level up, as paths, the nearest first."""
+def lists_near(root, word):
+    """(path, text) of the lists inside a folder, beside it and one level up, the nearest first."""
     root = Path(os.path.abspath(root))
-    places = dict.fromkeys([*([root] if root.is_dir() else []), root.parent, root.parent.parent])
-    found = [Path(path) for place in places for folder in FOLDERS for suffix in LIST_SUFFIXES
-             for path in sorted(glob.glob(glob.escape(str(place / folder)) + f'/{word}*{suffix}'))]
-    return [path for path in found if is_list(path.name)]
-
-
-def read_text(path):
-    return path.read_text(encoding='utf-8', errors='surrogateescape')
+    for place in (root, *root.parents[:2]):
+        for folder in FOLDERS:
+            for suffix in LIST_SUFFIXES:
+                for path in sorted((place / folder).glob(f'{word}*{suffix}')):
+                    yield path, path.read_text(encoding='utf-8', errors='surrogateescape')
 
 
 def parse_attributes(text, place):

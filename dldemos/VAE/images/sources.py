@@ -27,23 +27,22 @@ HEIC_SUFFIXES = ('.heic', '.heif', '.hif')
 LIST_SUFFIXES = ('.txt', '.csv')
 LARGEST = 256 * 2**20        # bytes that an entry of an archive may unpack to
 PARTS = (('train', 0), ('val', 1), ('test', 2))    # how shards' names begin; CelebA's numbers
-OF_THIS_PROGRAM = {'tmp.jpg', '.run.lock'}         # what tells a work_dir from a folder of images
+OF_THIS_PROGRAM = ('tmp.jpg', '.run.lock')         # what tells a work_dir from a folder of images
 BROKEN_ARCHIVE = (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, zlib.error,
                   lzma.LZMAError, ValueError)      # pyarrow's errors are the last
-NEITHER = ('and none of a picture, a zip, a tar or Parquet: give one of these or a folder; '
-           'data/README.md says where to get CelebA')
-WHAT_IT_IS = (               # how a file begins, in small letters, and what to do
+WHAT_IT_IS = (               # how files begin, in small letters; what they are, and what to do
     ((b'<!doctype html', b'<html'),
      'a web page (HTML), as Google Drive sends one in place of a file when its quota is used up: '
      'data/README.md says where else to get CelebA'),
-    (b'version https://git-lfs',
+    ((b'version https://git-lfs',),
      'a Git LFS pointer, not the file itself: fetch that with `git lfs pull`, or as '
      'data/README.md says'),
     ((b'7z\xbc\xaf', b'rar!'), 'a 7z or RAR archive: unpack it, and give the folder'),
     ((b'\x1f\x8b', b'bzh', b'\xfd7zxz', b'\x28\xb5\x2f\xfd'),
      'a compressed file with no tar in it that can be read: download it again, or unpack it and '
      'give the folder'),
-    (b'%pdf', f'a PDF, {NEITHER}'))
+    ((b'',), 'no picture, zip, tar or Parquet that can be read: give one of these or a folder; '
+     'data/README.md says where to get CelebA'))
 
 
 class Source(NamedTuple):
@@ -65,21 +64,22 @@ class Source(NamedTuple):
 
 @functools.cache
 def readable():
-    """(suffixes, formats) that the installed Pillow reads, HEIC where pillow-heif is there."""
+    """(suffixes of images, formats that the installed Pillow reads), HEIC with pillow-heif."""
     with contextlib.suppress(ImportError):
         from pillow_heif import register_heif_opener
         register_heif_opener()
     Image.preinit()                  # the common formats, to be tried before all others
     Image.init()
     formats = tuple(name for name in Image.OPEN if name not in NO_PICTURES)
-    return tuple(suffix for suffix, name in Image.registered_extensions().items()
-                 if name in formats or name == 'MPO'), formats      # JPEG's reader opens MPO
+    suffixes = tuple(suffix for suffix, name in Image.registered_extensions().items()
+                     if name in formats or name == 'MPO')           # JPEG's reader opens MPO
+    return suffixes + HEIC_SUFFIXES, formats
 
 
 def is_image(name):
     """Whether a file's name is one of an image; hidden files are none."""
     base = os.path.basename(name).lower()
-    return base.endswith(readable()[0] + HEIC_SUFFIXES) and not base.startswith('.')
+    return base.endswith(readable()[0]) and not base.startswith('.')
 
 
 def is_list(name, words=('list_attr', 'list_eval_partition')):
@@ -102,20 +102,14 @@ def find_source(root):
     if not root.is_file():
         raise UserError(f'{root} is a device or a pipe, which cannot be read twice: give a file or '
                         f'a folder')
-    return Source(root, kind_of_file(root), root.parent, [on_disk(root, root.name)])
+    return Source(root, kind_of_file(root), root.parent, on_disk(root.parent, [root.name]))
 
 
 def folder_source(root):
-    """A folder with its subfolders, in name order."""
-    images, shards, left_out = [], [], []
-    for folder, names in folders_in(root, left_out):
-        prefix = '' if folder == root else folder.relative_to(root).as_posix() + '/'
-        for name in names:
-            if is_image(name):
-                images.append(on_disk(folder / name, prefix + name))
-            elif name.endswith('.parquet') and not name.startswith('.'):
-                shards.append(on_disk(folder / name, prefix + name))
-    images, shards = sorted(filter(None, images)), sorted(filter(None, shards))
+    left_out = []
+    names = sorted(names_in(root, left_out))
+    images = on_disk(root, filter(is_image, names))
+    shards = on_disk(root, [name for name in names if name.endswith('.parquet')])
     if shards and not images:
         return Source(root, 'parquet', root, shards, left_out)
     if shards:
@@ -124,38 +118,45 @@ def folder_source(root):
     return Source(root, 'folder', root, images, left_out)
 
 
-def folders_in(root, left_out):
-    """(path, names of files) of a folder and of those in it, links followed, each folder once.
+def names_in(root, left_out):
+    """The files in a folder and its subfolders, as paths from `root`, each folder once.
 
-    Hidden ones are not read, nor those that this program drew into, which left_out gets.
+    Links are followed. Not read are hidden ones, and subfolders that this program drew into, which
+    left_out gets.
     """
     seen = set(root.resolve().parents)          # a link to where the root lies would be a loop
     for folder, subfolders, names in os.walk(root, onerror=refuse, followlinks=True):
-        folder, real = Path(folder), Path(folder).resolve()
-        drawn = folder != root and not set(OF_THIS_PROGRAM).isdisjoint([*subfolders, *names])
+        folder, real = Path(folder).relative_to(root), Path(folder).resolve()
+        prefix = '' if folder == Path() else f'{folder.as_posix()}/'
+        drawn = prefix and not set(OF_THIS_PROGRAM).isdisjoint([*subfolders, *names])
         if drawn:
-            left_out.append(f'{printable(folder.relative_to(root).as_posix())}/ with pictures that '
-                            f'this program drew (it holds {" or ".join(OF_THIS_PROGRAM)})')
+            left_out.append(f'{printable(prefix)} with pictures that this program drew (it holds '
+                            f'{" or ".join(OF_THIS_PROGRAM)})')
         if drawn or real in seen:
             subfolders.clear()
             continue
         seen.add(real)
         subfolders[:] = sorted(name for name in subfolders if not name.startswith('.'))
-        yield folder, names
+        yield from (prefix + name for name in names if not name.startswith('.'))
 
 
 def refuse(error):
     raise error
 
 
-def on_disk(path, name):
-    """(name, size, modification time) of a file, no size where a link leads nowhere; None: a pipe
-    or a device."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return name, 0, 0
-    return (name, status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
+def on_disk(folder, names):
+    """(name, size, modification time) of each file in a folder, no pipes and devices; a link that
+    leads nowhere has size 0."""
+    files = []
+    for name in names:
+        try:
+            status = os.stat(os.path.join(folder, name))
+        except OSError:
+            files.append((name, 0, 0))
+            continue
+        if stat.S_ISREG(status.st_mode):
+            files.append((name, status.st_size, status.st_mtime_ns))
+    return files
 
 
 def kind_of_file(path):
@@ -190,12 +191,7 @@ def opens_as_picture(path):
 def what_it_is(head):
     """What a file that is no source of images begins like, and what to do."""
     start = head.lstrip(b'\xef\xbb\xbf \t\r\n').lower()
-    for beginnings, sentence in WHAT_IT_IS:
-        if start.startswith(beginnings):
-            return sentence
-    if head[4:12] in (b'ftypheic', b'ftypheix', b'ftypmif1', b'ftypheim', b'ftyphevc'):
-        return 'a HEIC picture: `pip install pillow-heif`, and it is read'
-    return f'{"no text" if bytes(1) in head else "a text file"}, {NEITHER}'
+    return next(what for beginnings, what in WHAT_IT_IS if start.startswith(beginnings))
 
 
 def open_images(source):

@@ -48,8 +48,8 @@ def split(dataset, held_out):
     """
     n, names = len(dataset), getattr(dataset, 'names', [''] * len(dataset))
     parts = None
-    if held_out == 0.1 and hasattr(dataset, 'own_partition'):
-        parts = partition(dataset.root, names, dataset.own_partition)
+    if held_out == 0.1 and hasattr(dataset, 'partition'):
+        parts = dataset.partition or partition(dataset.root, names)
     if parts and 0 < parts.count(TEST) < n:
         chosen = {i for i in range(n) if parts[i] == TEST}
     elif n == CELEBA_SIZE and held_out == 0.1 and names[-1].endswith('202599.jpg'):
