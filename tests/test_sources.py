@@ -168,8 +168,9 @@ PAGE = b'\n<!DOCTYPE html><html><head><title>Google Drive - Quota exceeded</titl
 @pytest.mark.parametrize('content, sentence', [
     (PAGE, r'img_align_celeba.zip is a web page \(HTML\), as Google Drive .*data/README.md'),
     (b'', 'is empty'), (b'7z\xbc\xaf\x27\x1c' + bytes(90), '7z or RAR archive: unpack'),
-    (gzip.compress(b'hello'), 'no tar in it'), (b'%PDF-1.7\n', 'a PDF'),
-    (b'1\nA B\n000001.jpg 1 -1\n', 'a text file'), (bytes(range(256)), 'none of a picture'),
+    (gzip.compress(b'hello'), 'no tar in it'),
+    (b'1\nA B\n000001.jpg 1 -1\n', 'no picture, zip, tar or Parquet'),
+    (bytes(range(256)), 'no picture, zip, tar or Parquet'),
     (b'version https://git-lfs.github.com/spec/v1\n', 'git lfs pull')])
 def test_a_file_that_is_something_else_is_named(tmp_path, content, sentence):
     root = tmp_path / 'img_align_celeba.zip'
@@ -327,10 +328,6 @@ def test_heic_files_are_left_out_until_they_can_be_read(images, tmp_path, monkey
         for root in (tmp_path / 'only', tmp_path / 'only' / 'phone.HEIC'):
             with pytest.raises(UserError, match='pip install pillow-heif'):
                 load(root)
-        (tmp_path / 'only' / 'phone.HEIC').rename(tmp_path / 'only' / 'phone')
-        with pytest.raises(UserError, match='a HEIC picture: `pip install pillow-heif`'):
-            load(tmp_path / 'only' / 'phone')
-        (tmp_path / 'only' / 'phone').rename(tmp_path / 'only' / 'phone.HEIC')
     assert len(load(archive)[0]) == 11                           # installed: read
     assert load(tmp_path / 'only')[0] == ['phone.HEIC']
     assert 'HEIC' not in capsys.readouterr().out

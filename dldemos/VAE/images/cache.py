@@ -20,7 +20,6 @@ import tempfile
 import warnings
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
@@ -39,10 +38,11 @@ ORIENTED = {'exif', 'xmp', 'XML:com.adobe.xmp', 'Raw profile type exif'}
 FORMAT = 'pixels 5'          # a new number here rebuilds every cache
 IN_NAME_ORDER = ('folder', 'zip')    # sources of which the first images can be read alone
 CHUNK = 8                    # images that a thread decodes in one go
-PNG_TEXT = 64 * 2**20        # bytes of text in a PNG; image generators write some megabytes
 NEEDS_HEIF = '`pip install pillow-heif`, and it is read'
+ARCHIVES = ('.zip', '.tar', '.tar.gz', '.tgz')
 ELSEWHERE = 'data'           # folder of caches whose source lies where nothing can be written
 NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
+PngImagePlugin.MAX_TEXT_CHUNK = 64 * 2**20     # image generators write some megabytes of text
 
 
 def cached_images(root, img_shape, crop, cache_dir, n_images, transform):
@@ -81,7 +81,11 @@ def cached_images(root, img_shape, crop, cache_dir, n_images, transform):
         if is_current(about, key, limit):
             break
     else:
-        path = writable_place(root, name, cache_dir)
+        path, *elsewhere = places(root, name, cache_dir)
+        if elsewhere and not can_write(path.parent):
+            path, = elsewhere
+            print(printable(f'nothing can be written beside {root}: its decoded images go to '
+                            f'{path} (--cache_dir names another folder)'))
         remove_abandoned(path)
         try:
             about = build(path, source, key, limit,
@@ -108,26 +112,13 @@ def places(root, name, cache_dir):
     return [apart] if cache_dir else [root.parent / f'{base}.{name}', apart]
 
 
-def writable_place(root, name, cache_dir):
-    """Where a new cache is to lie; a line says so where that is not beside the source."""
-    place, *elsewhere = places(root, name, cache_dir)
-    if not elsewhere or can_write(place.parent):
-        return place
-    print(printable(f'nothing can be written beside {root}: its decoded images go to '
-                    f'{elsewhere[0]} (--cache_dir names another folder)'))
-    return elsewhere[0]
-
-
 def can_write(folder):
-    """Whether files can be made in a folder, by making one."""
+    """Whether files may be made in a folder, by making one."""
     try:
         with tempfile.TemporaryFile(dir=folder):
             return True
     except OSError as error:
-        if error.errno in NOT_WRITABLE:
-            return False
-        raise UserError(f'nothing can be written to {folder} ({error}): name another folder for '
-                        f'the decoded images with --cache_dir') from error
+        return error.errno not in NOT_WRITABLE     # what else is wrong there is told with the cache
 
 
 def source_key(source, img_shape, crop, transform):
@@ -193,7 +184,8 @@ def build(path, source, key, limit, decode):
     total = notes['total'] and min(limit, notes['total'])
     bar = tqdm(total=total, unit='image', desc='decoding once', disable=None)
     with bar, ThreadPoolExecutor(os.cpu_count()) as pool, atomic_write(path) as file, \
-            limits_of_pillow():
+            warnings.catch_warnings():
+        warnings.simplefilter('error', Image.DecompressionBombWarning)
         n_before = -1
         while n_before < len(names) + len(unreadable) and len(names) < limit:
             n_before = len(names) + len(unreadable)
@@ -230,15 +222,15 @@ def in_turn(pool, decode, entries):
         UserError: something is not installed that the crop needs.
     """
     def decode_some(chunk):
-        return [(name, attempt(content)) for name, content in chunk]
-
-    def attempt(content):
-        try:
-            return decode(content)
-        except UserError:
-            raise
-        except Exception as error:           # a damaged image can fail in any way
-            return error
+        results = []
+        for name, content in chunk:
+            try:
+                results.append((name, decode(content)))
+            except UserError:
+                raise
+            except Exception as error:       # a damaged image can fail in any way
+                results.append((name, error))
+        return results
 
     waiting = deque()
     for chunk in iter(lambda: list(islice(entries, CHUNK)), []):
@@ -254,19 +246,6 @@ def reason(name, error):
     if name.lower().endswith(HEIC_SUFFIXES) and 'HEIF' not in readable()[1]:
         return NEEDS_HEIF
     return str(error) or type(error).__name__
-
-
-@contextmanager
-def limits_of_pillow():
-    """While images are decoded: none that is too large, and PNG files with much text."""
-    before = PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY
-    PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = PNG_TEXT
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('error', Image.DecompressionBombWarning)
-            yield
-    finally:
-        PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY = before
 
 
 def decode(img_shape, crop, transform, content):
@@ -338,7 +317,12 @@ def check_enough(root, path, about):
     else:
         everything.unlink(missing_ok=True)
     if not n + n_bad:
-        raise UserError(f'there is no image in {root}: {what_to_give(root)}')
+        for file in sorted(root.glob('*')):
+            if file.name.lower().endswith(ARCHIVES):
+                raise UserError(f'there is no image in {root}: it holds {file.name}, which is a '
+                                f'source itself: --data_root {file}')
+        raise UserError(f'there is no image in {root}: it should hold JPEG, PNG, WebP, TIFF or '
+                        f'other pictures, in subfolders or not')
     if not n or n_bad > max(1, (n + n_bad) / 10):
         raise UserError(f'{unreadable_images(root, path, about)}; that is too many to go on: mend '
                         f'or remove them')
@@ -355,12 +339,3 @@ def unreadable_images(root, path, about):
     first = ', '.join(bad[:3]) + (', ...' if len(bad) > 3 else '')
     return (f'{len(bad)} of {len(bad) + len(about["names"])} images in {root} cannot be read '
             f'and are left out (all in {unreadable_file(path)}): {first}')
-
-
-def what_to_give(root):
-    """What to do about a source without an image."""
-    archives = sorted(path.name for path in Path(root).glob('*')
-                      if path.name.lower().endswith(('.zip', '.tar', '.tar.gz', '.tgz')))
-    if archives:
-        return f'it holds {archives[0]}, which is a source itself: --data_root {root}/{archives[0]}'
-    return 'it should hold JPEG, PNG, WebP, TIFF or other pictures, in subfolders or not'
