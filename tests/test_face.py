@@ -55,9 +55,8 @@ def test_the_largest_face_and_its_eyes_decide(cv2, monkeypatch):
     monkeypatch.setattr(face, 'moved', lambda image, points, to: seen.append((points, to)))
     face.celeba_like(Image.new('RGB', (1280, 1280)))                 # looked at in half its size
     (points, to), = seen
-    scale = 240 / 240                                                # of the face, 240 wide
     assert to is face.EYES
-    assert points.tolist() == [[120 + 60 * scale, 160 + 100], [120 + 170 * scale, 160 + 100]]
+    assert points.tolist() == [[120 + 60, 160 + 100], [120 + 170, 160 + 100]]
 
 
 def test_a_picture_without_a_face_is_unreadable(cv2, tmp_path, monkeypatch, capsys):

@@ -1,5 +1,6 @@
 """CelebA's lists, found and read in every layout: attributes of images, and its partition."""
 import csv
+import itertools
 import os
 from collections import deque
 from pathlib import Path
@@ -40,7 +41,7 @@ def attribute_table(root):
         header, values = parquet_attributes(source)
         if header:
             return root, header, values
-    for place, text in [*lists_inside(source), *lists_near(root, ATTRIBUTES)]:
+    for place, text in itertools.chain(lists_inside(source), lists_near(root, ATTRIBUTES)):
         return place, *parse_attributes(text, place)
     columns = ', nor a column of an attribute' if source.kind == 'parquet' else ''
     raise NoList(f'there is no list_attr_celeba.txt (or .csv) in {root} or beside it{columns}: '
