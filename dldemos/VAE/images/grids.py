@@ -99,24 +99,20 @@ def labelled_rows(rows, columns=()):
     longest = max(len(images) for _, images in rows)
     factor = enlargement(sum(len(images) for _, images in rows), longest, len(rows),
                          rows[0][1].shape[-1])
-    faces = tiled(torch.cat([filled_up(enlarged(images, factor), longest) for _, images in rows]),
-                  longest)
-    width, height = (faces.width - PADDING) // longest, (faces.height - PADDING) // len(rows)
+    strips = [tiled(enlarged(images, factor), longest) for _, images in rows]
+    width, height = (strips[0].width - PADDING) // len(rows[0][1]), strips[0].height - PADDING
     left = 16 + max(text_width(label) for label, _ in rows)
     top = 2 * FONT_SIZE if columns else 0
-    picture = Image.new('RGB', (left + faces.width, top + faces.height), 'white')
-    picture.paste(faces, (left, top))
+    picture = Image.new('RGB', (left + width * longest + PADDING,
+                                top + height * len(rows) + PADDING), 'white')
     draw = ImageDraw.Draw(picture)
     for i, label in enumerate(columns):
         write(draw, (left + width * i + width // 2, top // 2), label, anchor='mm')
-    for i, (label, _) in enumerate(rows):
-        write(draw, (8, top + height * i + (height + PADDING) // 2), label, anchor='lm')
+    for (label, _), strip in zip(rows, strips):
+        picture.paste(strip, (left, top))
+        write(draw, (8, top + strip.height // 2), label, anchor='lm')
+        top += height
     return picture
-
-
-def filled_up(images, n_images):
-    """Images (N, 3, H, W), of to_bytes, with white ones at their end: n_images."""
-    return F.pad(to_bytes(images), (0, 0, 0, 0, 0, 0, 0, n_images - len(images)), value=255)
 
 
 def write(draw, place, text, **how):
