@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import REPOSITORY, cached, make_image
+from conftest import REPOSITORY, cached, close, load, make_image
 from PIL import Image, ImageOps
 from torchvision.transforms import functional
 
@@ -21,12 +21,6 @@ from dldemos.VAE.images import cache
 from dldemos.VAE.load_celebA import CelebADataset
 from dldemos.VAE.support import files
 from dldemos.VAE.support.errors import UserError, exit_status
-
-
-def load(root, **kwargs):
-    """Names and pixels of a root."""
-    dataset = CelebADataset(root, **{'crop': 168, **kwargs})
-    return dataset.names, dataset.read_pixels(slice(None)).numpy()
 
 
 def expected(path, crop=168):
@@ -43,10 +37,6 @@ def decoded(monkeypatch):
     decode = cache.decode
     monkeypatch.setattr(cache, 'decode', lambda *a: count.append(1) or decode(*a))
     return count
-
-
-def close(a, b):
-    return np.abs(a.astype(int) - b.astype(int)).max() <= 1
 
 
 def small_pictures(folder, n, n_bad=0, size=(20, 20)):

@@ -8,25 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import make_image
+from conftest import close, load, make_image
 from PIL import Image, ImageCms, PngImagePlugin
 
 from dldemos.VAE.images import cache, sources
 from dldemos.VAE.images.sources import find_source
-from dldemos.VAE.load_celebA import CelebADataset
 from dldemos.VAE.support.errors import UserError
 
 NAMES = [f'{i:06}.jpg' for i in range(1, 11)]
-
-
-def load(root, crop=168, **kwargs):
-    """Names and pixels of a root."""
-    dataset = CelebADataset(root, crop=crop, **kwargs)
-    return dataset.names, dataset.read_pixels(slice(None)).numpy()
-
-
-def close(a, b, by=1):
-    return np.abs(np.asarray(a, dtype=int) - np.asarray(b, dtype=int)).max() <= by
 
 
 def tar_of(folder, path, mode='w', prefix='img_align_celeba/', names=None):

@@ -76,17 +76,17 @@ def cached_images(root, img_shape, crop, cache_dir, n_images, transform):
     key = source_key(source, img_shape, crop, transform)
     limit = sys.maxsize if n_images is None or source.kind not in IN_NAME_ORDER else n_images
     name = f'{img_shape[0]}x{img_shape[1]}.crop{crop}.cache'
-    for path in places(root, name, cache_dir):
+    candidates = places(root, name, cache_dir)
+    for path in candidates:
         about = read_about(path)
         if is_current(about, key, limit):
             break
     else:
-        path, *elsewhere = places(root, name, cache_dir)
-        if elsewhere and not can_write(path.parent):
-            path, = elsewhere
+        path = candidates[0]
+        if not cache_dir and not can_write(path.parent):
+            path = candidates[1]
             print(printable(f'nothing can be written beside {root}: its decoded images go to '
                             f'{path} (--cache_dir names another folder)'))
-        remove_abandoned(path)
         try:
             about = build(path, source, key, limit,
                           functools.partial(decode, img_shape, crop, transform))
@@ -179,6 +179,7 @@ def build(path, source, key, limit, decode):
     Returns:
         Its metadata.
     """
+    remove_abandoned(path)
     entries, notes = open_images(source)
     names, looks, sizes, unreadable = [], [], set(), []
     total = notes['total'] and min(limit, notes['total'])
@@ -310,7 +311,7 @@ def check_enough(root, path, about):
         UserError: no image at all, or more than one in ten that cannot be read.
     """
     n, n_bad = len(about['names']), len(about['unreadable'])
-    everything = unreadable_file(path)
+    everything = path.with_suffix('.unreadable.txt')
     if n_bad:
         with atomic_write(everything, 'w') as file:
             file.write('\n'.join(map(printable, about['unreadable'])) + '\n')
@@ -328,14 +329,9 @@ def check_enough(root, path, about):
                         f'or remove them')
 
 
-def unreadable_file(path):
-    """Where the list of the images goes that cannot be read, beside their cache."""
-    return path.with_name(path.name.removesuffix('.cache') + '.unreadable.txt')
-
-
 def unreadable_images(root, path, about):
     """The sentence on the images that could not be read."""
     bad = about['unreadable']
     first = ', '.join(bad[:3]) + (', ...' if len(bad) > 3 else '')
     return (f'{len(bad)} of {len(bad) + len(about["names"])} images in {root} cannot be read '
-            f'and are left out (all in {unreadable_file(path)}): {first}')
+            f'and are left out (all in {path.with_suffix(".unreadable.txt")}): {first}')

@@ -82,9 +82,10 @@ def is_image(name):
     return base.endswith(readable()[0]) and not base.startswith('.')
 
 
-def is_list(name, words=('list_attr', 'list_eval_partition')):
+def is_list(name):
     """Whether a file's name is one of CelebA's lists, or of one like them."""
-    return os.path.basename(name).startswith(words) and name.lower().endswith(LIST_SUFFIXES)
+    return (os.path.basename(name).startswith(('list_attr', 'list_eval_partition'))
+            and name.lower().endswith(LIST_SUFFIXES))
 
 
 def find_source(root):
@@ -229,13 +230,13 @@ def unbroken(path):
 def zip_images(source, notes):
     with unbroken(source.root):
         archive = zipfile.ZipFile(source.root)
-        entries = {info.filename: info for info in archive.infolist() if not info.is_dir()}
-        for name, info in entries.items():
-            if is_list(name) and info.file_size < LARGEST:
-                notes['lists'][name] = archive.read(info).decode(errors='surrogateescape')
-    names = sorted(filter(is_image, entries))
+        for info in archive.infolist():
+            if is_list(info.filename) and info.file_size < LARGEST:
+                text = archive.read(info).decode(errors='surrogateescape')
+                notes['lists'][info.filename] = text
+    names = sorted(set(filter(is_image, archive.namelist())))     # a folder's ends with a slash
     notes['total'] = len(names)
-    return ((name, read_entry(archive, entries[name])) for name in names)
+    return ((name, read_entry(archive, archive.getinfo(name))) for name in names)
 
 
 def read_entry(archive, info):
