@@ -280,7 +280,7 @@ def parquet_images(source, notes):
     notes['total'] = len(names)
     notes['parts'] = {name: part for name, shard in zip(names, shards) for word, part in PARTS
                       if os.path.basename(shard).lower().startswith(word)}
-    rows = (row['image'] for _, batch in parquet_batches(source, ['image'])
+    rows = (row['image'] for _, batch in parquet_batches(source, ['image'], 64)
             for row in batch.to_pylist())
     return ((name, bytes_of(row)) for name, row in zip(names, rows))
 
@@ -306,8 +306,8 @@ def parquet_names(source):
     return names, shards
 
 
-def parquet_batches(source, columns=None):
-    """(shard, pyarrow's RecordBatch) of all rows, a few in memory at once.
+def parquet_batches(source, columns=None, n_rows=2**16):
+    """(shard, pyarrow's RecordBatch) of all rows, n_rows in memory at once.
 
     columns: their names; None: all but the images.
     """
@@ -328,7 +328,7 @@ def parquet_batches(source, columns=None):
             if len(others) == len(file.schema_arrow.names):
                 raise UserError(f'{path} has no column "image" (but {", ".join(others[:5])}): give '
                                 f'shards that have one')
-            for batch in file.iter_batches(64, columns=columns or others):
+            for batch in file.iter_batches(n_rows, columns=columns or others):
                 yield shard, batch
 
 
