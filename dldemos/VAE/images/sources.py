@@ -176,23 +176,14 @@ def kind_of_file(path):
         raise UserError(f'{path} is empty: download it again, see data/README.md')
     if tarfile.is_tarfile(path):
         return 'tar'
-    if is_image(path.name) or opens_as_picture(path):
-        return 'folder'
-    raise UserError(f'{path} is {what_it_is(head)}')
-
-
-def opens_as_picture(path):
-    try:
-        with Image.open(path, formats=readable()[1]):
-            return True
-    except Exception:                       # whatever a plugin says of a file that is not its own
-        return False
-
-
-def what_it_is(head):
-    """What a file that is no source of images begins like, and what to do."""
-    start = head.lstrip(b'\xef\xbb\xbf \t\r\n').lower()
-    return next(what for beginnings, what in WHAT_IT_IS if start.startswith(beginnings))
+    if not is_image(path.name):
+        try:
+            Image.open(path, formats=readable()[1]).close()
+        except Exception as error:          # whatever a plugin says of a file that is not its own
+            start = head.lstrip(b'\xef\xbb\xbf \t\r\n').lower()
+            what = next(what for starts, what in WHAT_IT_IS if start.startswith(starts))
+            raise UserError(f'{path} is {what}') from error
+    return 'folder'
 
 
 def open_images(source):
@@ -318,10 +309,7 @@ def parquet_batches(source, columns=None, n_rows=2**16):
                         f'or give a folder or a zip of images') from error
     for shard, _, _ in source.files:
         path = source.folder / shard
-        with open(path, 'rb') as file:
-            head = file.read(4096)
-        if not head.startswith(b'PAR1'):
-            raise UserError(f'{path} is {what_it_is(head)}')
+        kind_of_file(path)                  # which says so if it is a web page, a pointer ...
         with unbroken(path):
             file = ParquetFile(path)
             others = [name for name in file.schema_arrow.names if name != 'image']
