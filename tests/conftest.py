@@ -58,6 +58,19 @@ def cached(root, crop=168, **options):
     return dataset.cache, dataset.names
 
 
+def load(root, crop=168, **options):
+    """The names of a source of images, and their pixels, uint8 (N, 3, height, width)."""
+    from dldemos.VAE.load_celebA import CelebADataset
+    dataset = CelebADataset(root, crop=crop, **options)
+    return dataset.names, dataset.read_pixels(slice(None)).numpy()
+
+
+def close(a, b, by=1):
+    """Whether pixels differ by no more than so many grey levels."""
+    import numpy
+    return numpy.abs(numpy.asarray(a, dtype=int) - numpy.asarray(b, dtype=int)).max() <= by
+
+
 def small_vae(latent_dim=8):
     """The same small model each time, in training mode."""
     import torch

@@ -5,11 +5,10 @@ import tarfile
 
 import numpy as np
 import pytest
-from conftest import REPOSITORY, cached, make_image
+from conftest import REPOSITORY, cached, load, make_image
 from PIL import Image, ImageDraw
 
 from dldemos.VAE.images import cache, face
-from dldemos.VAE.images.cache import map_pixels
 from dldemos.VAE.support.errors import UserError
 
 REAL = REPOSITORY.parent / 'shared/celeba/img_half.tar'
@@ -55,9 +54,8 @@ def test_the_largest_face_and_its_eyes_decide(cv2, monkeypatch):
     monkeypatch.setattr(face, 'moved', lambda image, points, to: seen.append((points, to)))
     face.celeba_like(Image.new('RGB', (1280, 1280)))                 # looked at in half its size
     (points, to), = seen
-    scale = 240 / 240                                                # of the face, 240 wide
     assert to is face.EYES
-    assert points.tolist() == [[120 + 60 * scale, 160 + 100], [120 + 170 * scale, 160 + 100]]
+    assert points.tolist() == [[120 + 60, 160 + 100], [120 + 170, 160 + 100]]
 
 
 def test_a_picture_without_a_face_is_unreadable(cv2, tmp_path, monkeypatch, capsys):
@@ -95,10 +93,10 @@ def test_a_photograph_gives_its_face_where_celeba_has_it(cv2, tmp_path, monkeypa
             photo = Image.new('RGB', (1000, 900), (90, 110, 130))
             photo.paste(image.resize((534, 654)), (200, 100))
             photo.rotate(8, Image.Resampling.BICUBIC).save(tmp_path / 'photos' / name)
-    target = pixels_of(*cached(tmp_path / 'faces', crop='auto'))
-    middle = pixels_of(*cached(tmp_path / 'photos', crop='auto'))
+    target = pixels_of(tmp_path / 'faces', 'auto')
+    middle = pixels_of(tmp_path / 'photos', 'auto')
     monkeypatch.setattr(cache, 'check_enough', lambda *arguments: None)   # some are not found
-    found = pixels_of(*cached(tmp_path / 'photos', crop='face'))
+    found = pixels_of(tmp_path / 'photos', 'face')
     assert len(found) >= 0.8 * len(target)
     errors = {name: np.abs(found[name] - target[name]).mean() for name in found}
     assert np.median(list(errors.values())) < 25
@@ -106,7 +104,7 @@ def test_a_photograph_gives_its_face_where_celeba_has_it(cv2, tmp_path, monkeypa
                     for name, error in errors.items()]) > 0.9
 
 
-def pixels_of(path, names):
-    """{name: the middle of its pixels, where the face is} of a cache."""
-    pixels = np.array(map_pixels(path, len(names), (64, 64))).astype(float)
-    return dict(zip(names, pixels[:, :, 18:52, 15:49]))
+def pixels_of(root, crop):
+    """{name: the middle of its pixels, where the face is}."""
+    names, pixels = load(root, crop)
+    return dict(zip(names, pixels[:, :, 18:52, 15:49].astype(float)))

@@ -6,7 +6,6 @@ import pytest
 from conftest import make_image
 from test_sources import NAMES, parquet_of, tar_of, zip_of
 
-from dldemos.VAE.images.cache import read_about
 from dldemos.VAE.images.lists import partition
 from dldemos.VAE.images.looks import are_known, looks_of
 from dldemos.VAE.latent.attributes import read_attributes
@@ -38,8 +37,8 @@ def partition_csv():
     return 'image_id,partition\n' + partition_txt().replace(' ', ',')
 
 
-def check_attributes(root, names=None):
-    names = names or CelebADataset(root).names
+def check_attributes(root):
+    names = CelebADataset(root).names
     assert [name.rsplit('/', 1)[-1] for name in names] == NAMES
     found = read_attributes(root, names)
     assert {name: values.tolist() for name, values in found.items()} == HAS
@@ -48,12 +47,12 @@ def check_attributes(root, names=None):
 def parts_of(root):
     """CelebA's partition of a source's images, or None."""
     dataset = CelebADataset(root)
-    return partition(root, dataset.names, read_about(dataset.cache)['parts'])
+    return dataset.partition or partition(root, dataset.names)
 
 
-def check_parts(root, **kwargs):
+def check_parts(root):
     """The held-out split is the test part, and no look of it is one of the training split."""
-    dataset = CelebADataset(root, **kwargs)
+    dataset = CelebADataset(root)
     training, held_out = split(dataset, 0.1)
     assert list(training.indices) == TRAINING
     assert list(held_out.indices) == [2, 6, 9]
@@ -120,12 +119,26 @@ def test_a_list_that_cannot_tell_images_apart_is_refused(images):
         read_attributes(images, CelebADataset(images).names)
 
 
-@pytest.mark.parametrize('text', ['', 'image_id,Bald\n000001.jpg,yes\n',
-                                  'image_id,Bald\n000001.jpg,1,1\n'])
-def test_a_ragged_csv_is_refused_in_a_sentence(images, text):
-    (images / 'list_attr_celeba.csv').write_text(text)
-    with pytest.raises(UserError, match='list_attr_celeba.csv.* is not laid out as'):
+@pytest.mark.parametrize('text, suffix', [
+    ('', 'csv'), ('image_id,Bald\n000001.jpg,yes\n', 'csv'),
+    ('image_id,Bald\n000001.jpg,1,1\n', 'csv'), ('1\n', 'txt'),
+    ('1\nBald Smiling\n000001.jpg 1\n', 'txt')])
+def test_a_ragged_list_is_refused_in_a_sentence(images, text, suffix):
+    (images / f'list_attr_celeba.{suffix}').write_text(text)
+    with pytest.raises(UserError, match=f'list_attr_celeba.{suffix}.* is not laid out as'):
         read_attributes(images, NAMES)
+
+
+def test_names_may_hold_blanks(images):
+    """In a .txt too, and lines may end as on Windows."""
+    (images / NAMES[0]).rename(images / 'a face.jpg')
+    names = CelebADataset(images).names
+    attributes, parts = (text.replace(NAMES[0], 'a face.jpg').replace('\n', '\r\n').encode()
+                         for text in (attribute_txt(), partition_txt()))
+    (images / 'list_attr_celeba.txt').write_bytes(attributes)
+    (images / 'list_eval_partition.txt').write_bytes(parts)
+    assert read_attributes(images, names)['Bald'].tolist() == [*HAS['Bald'][1:], HAS['Bald'][0]]
+    assert partition(images, names) == [*PARTS[1:], PARTS[0]]
 
 
 # Parts

@@ -98,16 +98,21 @@ def folder_of(here, name, pictures):
     return name
 
 
+def strangers(here, name='mine', first=20):
+    """A folder of five pictures that no weights know."""
+    return folder_of(here, name, {f'{i}.png': make_image(first + i) for i in range(5)})
+
+
 def test_what_is_held_out_depends_on_the_looks_alone(trained, here, held_out):
     names = sorted(path.name for path in trained.iterdir())
     own = {name: Image.open(trained / name).convert('RGB') for name in names}
-    strangers = {name: make_image(50 + i) for i, name in enumerate(names)}
+    others = {name: make_image(50 + i) for i, name in enumerate(names)}
     sets = {
         'encoded anew': ({n: anew(p) for n, p in own.items()}, 1),
         'half the size': ({n: anew(p, (89, 109)) for n, p in own.items()}, 1),
         'other names': ({f'photo {n}.png': p for n, p in own.items()}, 1),
-        'strangers of the same names': (strangers, 10),
-        'a mixture': ({**strangers, **{n: own[n] for n in names[:4]}}, 6),
+        'strangers of the same names': (others, 10),
+        'a mixture': ({**others, **{n: own[n] for n in names[:4]}}, 6),
         'mirrored': ({n: ImageOps.mirror(p) for n, p in own.items()}, 10),
         'cut': ({n: p.crop((20, 40, 158, 178)) for n, p in own.items()}, 10)}
     for name, (pictures, expected) in sets.items():
@@ -190,7 +195,7 @@ def test_weights_whose_looks_are_not_known_know_no_image(trained, here, held_out
 
 def test_what_priors_are_fitted_to_is_not_judged(trained, here, capsys, held_out):
     """The images trained on; where they are gone, one half of others, which stays known."""
-    folder_of(here, 'mine', {f'{i}.png': make_image(20 + i) for i in range(5)})
+    strangers(here)
 
     def said(*arguments):
         capsys.readouterr()
@@ -212,7 +217,7 @@ def test_what_priors_are_fitted_to_is_not_judged(trained, here, capsys, held_out
 
 
 def test_weights_know_the_images_of_those_they_started_from(trained, here, held_out):
-    folder_of(here, 'mine', {f'{i}.png': make_image(20 + i) for i in range(5)})
+    strangers(here)
     for _ in range(2):                                      # the second time from themselves
         program.main(['train', '--data_root', 'mine', '--init', 'dldemos/VAE/model.pth',
                       '--n_epochs', '1', *SMALL])
@@ -224,8 +229,8 @@ def test_weights_know_the_images_of_those_they_started_from(trained, here, held_
 def test_a_resumed_run_knows_the_images_of_the_weights_it_started_from(trained, here, held_out,
                                                                       monkeypatch, change):
     """As they were at its start."""
-    for name, first in (('mine', 20), ('others', 40)):
-        folder_of(here, name, {f'{i}.png': make_image(first + i) for i in range(5)})
+    strangers(here)
+    strangers(here, 'others', 40)
     options = ['train', '--n_epochs', '2', *SMALL, '--data_root']
     with monkeypatch.context() as patch:
         patch.setattr(log, 'show_epoch', interrupt)
@@ -242,7 +247,7 @@ def test_a_resumed_run_knows_the_images_of_the_weights_it_started_from(trained, 
 
 def test_weights_that_started_from_unknown_ones_say_so(trained, here, capsys):
     (here / 'dldemos/VAE/model.json').unlink()
-    folder_of(here, 'mine', {f'{i}.png': make_image(20 + i) for i in range(5)})
+    strangers(here)
     for init, new in ((program.ckpt_path, 'a.pth'), ('a.pth', 'b.pth')):
         program.main(['train', '--n_epochs', '1', *SMALL, '--data_root', 'mine', '--init', init,
                       '--ckpt_path', new])

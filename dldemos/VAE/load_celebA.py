@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch.utils.data import BatchSampler, DataLoader, Dataset, SequentialSampler
 
-from dldemos.VAE.images.cache import cached_images, map_looks, map_pixels, read_about
+from dldemos.VAE.images.cache import cached_images, map_cache
 from dldemos.VAE.images.grids import grid, save_picture
 from dldemos.VAE.images.shuffle import ShuffledBatches, flip_half
 from dldemos.VAE.images.which import CELEBA_ROOT, find_images, split  # noqa: F401
@@ -39,15 +39,16 @@ def transform(image, img_shape, crop):
 
 
 class CelebADataset(Dataset):
-    """The images of a folder, an archive ... (images/sources.py), by name.
+    """The images of a folder, an archive ... (images/sources.py), in the order of their names.
 
-    An item is a float tensor (3, *img_shape) in [0, 1]; a list of indices gives a batch. All are
-    transformed once, into a cache that is mapped into memory (images/cache.py). `looks` are what
-    they are known by, uint8 (N, 64) (images/looks.py).
+    An item is a float tensor (3, *img_shape) in [0, 1]; a list of indices gives a batch. All
+    images are transformed once, into a cache beside `root`, which is then mapped into memory
+    (images/cache.py). `looks` are what they are known by, uint8 (N, 64) (images/looks.py),
+    `original_size` is what (width, height) they had, or None: not all the same.
 
     Args:
-        crop: pixels; 'auto': 168 for images of CelebA's size, 178 x 218, the largest square for
-            others; 'face': the largest face, where CelebA has it.
+        crop: a number of pixels; 'auto': 168 for images of CelebA's size, 178 x 218, the
+            largest square for others; 'face': the largest face, where CelebA has it.
         n_images: take the first so many by name; None: all.
         cache_dir: folder of the cache; None: that of `root`, or data/ where that is read-only.
 
@@ -59,44 +60,35 @@ class CelebADataset(Dataset):
         self.root = root
         self.img_shape = tuple(img_shape)
         self.crop = crop
-        self.cache, names = cached_images(root, self.img_shape, crop, cache_dir, n_images,
+        self.cache, about = cached_images(root, self.img_shape, crop, cache_dir, n_images,
                                           transform)
-        self.n_cached = len(names)
-        self.names = names[:n_images]
-        self.looks = np.array(map_looks(self.cache, self.n_cached, self.img_shape)[:n_images])
-        self.pixels = map_pixels(self.cache, self.n_cached, self.img_shape)
+        self.n_cached = len(about['names'])
+        self.names = about['names'][:n_images]
+        self.rows = np.array(about['rows'][:n_images])                 # where they lie in the cache
+        self.partition = about['partition'] and about['partition'][:n_images]
+        self.original_size = about['size'] and tuple(about['size'])
+        self.pixels, looks = map_cache(self.cache, self.n_cached, self.img_shape)
+        self.looks = looks[self.rows]
 
     def __len__(self):
         return len(self.names)
 
     def __getitem__(self, index):
-        if hasattr(index, 'tolist'):               # a tensor or an array of indices
-            index = index.tolist()
-        rows = range(len(self))
-        if isinstance(index, slice):
-            return self.read(list(rows[index]))
-        if isinstance(index, list):
-            return self.read([rows[i] for i in index])
-        return self.read([rows[index]])[0]
+        return self.read(index)
+
+    def read(self, index):
+        """The images of an index, or of several; from an accelerator: training/devices.py."""
+        return self.read_pixels(index).float().div_(255)                           # ToTensor
 
     def __getitems__(self, indices):
         """The images of many indices, as DataLoader asks for them: a list of (3, *img_shape)."""
         return list(self[indices])
 
-    def read(self, indices):
-        return self.read_pixels(indices).float().div_(255)                         # ToTensor
-
-    def read_pixels(self, indices):
-        """The pixels of a list of indices as they are stored, uint8 (N, 3, *img_shape)."""
+    def read_pixels(self, index):
+        """The pixels of an index, or of several, as they are stored: uint8 (..., 3, *img_shape)."""
         if self.pixels is None:                    # mapped by each process for itself
-            self.pixels = map_pixels(self.cache, self.n_cached, self.img_shape)
-        return torch.from_numpy(self.pixels[indices])
-
-    @property
-    def original_size(self):
-        """(width, height) in pixels of the images before they were cut; None: not all the same."""
-        size = read_about(self.cache)['size']
-        return size and tuple(size)
+            self.pixels, _ = map_cache(self.cache, self.n_cached, self.img_shape)
+        return torch.from_numpy(self.pixels.take(self.rows[index], axis=0))
 
     def describe(self):
         """What the images are, in words: where, how many, their size, how they are cut."""
@@ -122,7 +114,10 @@ def batches(dataset, batch_size=16, shuffle=True, seed=0, rank=0, n_processes=1,
 
 
 def get_dataloader(root=CELEBA_ROOT, batch_size=16, img_shape=(64, 64), seed=0, **kwargs):
-    """Shuffled batches (batch_size, 3, *img_shape) of a source; kwargs: CelebADataset's."""
+    """Shuffled batches (batch_size, 3, *img_shape) of all images of a source.
+
+    Other keywords go to CelebADataset: get_dataloader(root, n_images=100).
+    """
     return batches(CelebADataset(root, img_shape, **kwargs), batch_size, seed=seed)
 
 

@@ -4,52 +4,67 @@ Decoding a JPEG costs about as much time as a training step costs a GPU, and the
 program does it again for every image in every epoch. Here the first use of a source
 decodes, crops and resizes all of it into one file beside it; later uses map that file.
 
-The file: the pixels, uint8 (N, 3, height, width), the looks of the images, uint8 (N, 64), then a
-JSON object that says what they were made from, and its length in 8 bytes. It gets its name when it
-is complete. Of a folder or a zip it may hold the first images by name alone, where no more were
-asked for; it is made anew when more are.
+The file: the pixels, uint8 (N, 3, height, width), the looks of the images, uint8 (N, 64), both in
+the order of the source, then a JSON object that says what they were made from and which row is
+whose, and its length in 8 bytes. It gets its name when it is complete. Of folders and zips it may
+hold the first images by name, which were asked for.
 """
+import errno
+import functools
 import hashlib
 import inspect
 import json
 import os
+import sys
+import tempfile
 import warnings
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from io import BytesIO
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 from tqdm import tqdm
 
-from dldemos.VAE.images.lists import recorded_partition
+from dldemos.VAE.images.lists import own_partition
 from dldemos.VAE.images.looks import N_VALUES, SIDE
-from dldemos.VAE.images.sources import find_source, open_images, readable
+from dldemos.VAE.images.sources import HEIC_SUFFIXES, find_source, open_images, readable
 from dldemos.VAE.support.errors import WHAT_TO_DO, UserError
 from dldemos.VAE.support.files import atomic_write, printable, remove_abandoned
 
-ORIENTED = ('exif', 'xmp', 'XML:com.adobe.xmp', 'Raw profile type exif')
+ORIENTED = {'exif', 'xmp', 'XML:com.adobe.xmp', 'Raw profile type exif'}
 FORMAT = 'pixels 5'          # a new number here rebuilds every cache
 IN_NAME_ORDER = ('folder', 'zip')    # sources of which the first images can be read alone
-CHUNK = 32                   # images that a thread decodes in one go
-CHUNK_BYTES = 8 * 2**20      # or fewer, if they hold so much memory while they wait
-PNG_TEXT = 64 * 2**20        # bytes of text in a PNG; image generators write some megabytes
+CHUNK = 8                    # images that a thread decodes in one go
+NEEDS_HEIF = '`pip install pillow-heif`, and it is read'
+ARCHIVES = ('.zip', '.tar', '.tar.gz', '.tgz')
 ELSEWHERE = 'data'           # folder of caches whose source lies where nothing can be written
+NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
+PngImagePlugin.MAX_TEXT_CHUNK = 64 * 2**20     # image generators write some megabytes of text
 
 
 def cached_images(root, img_shape, crop, cache_dir, n_images, transform):
     """The decoded images of `root`, a folder, a zip, a tar, Parquet shards or a picture.
 
-    The cache is rebuilt when a name, a size or a modification time of the source, the crop
+    The cache is made anew when a name, a size or a modification time of the source, the crop
     or the shape has changed; an unchanged source is recognised without opening an image.
 
     Args:
-        img_shape, crop, cache_dir, n_images: see CelebADataset, load_celebA.py.
+        crop: side in pixels of the middle square that is cut out, or the largest there is;
+            'auto': 168 for images of CelebA's size, the largest square for others; 'face':
+            the largest face, where CelebA has it.
+        cache_dir: folder of the cache; None: the folder that `root` lies in, or where that
+            cannot be written to, data/.
+        n_images: how many are needed, the first by name; None: all. Of folders and zips no more
+            are decoded.
         transform: that of load_celebA: RGB image, img_shape, crop -> uint8 (3, *img_shape).
 
     Returns:
-        The path of the cache, and the names of its N images in order, relative to `root`.
+        The path of the cache, and its metadata, among it: names of the N images in order,
+        relative to `root`; rows, where each lies in the cache; size, [width, height] of all, or
+        None; partition, that of an archive's own list or of shards' names, or None.
 
     Raises:
         UserError: nothing at `root`, or no source of images; no image in it, more than one in
@@ -59,54 +74,51 @@ def cached_images(root, img_shape, crop, cache_dir, n_images, transform):
         raise UserError(f'crop must be auto, face or a number of pixels, not {crop!r}')
     source = find_source(root)
     key = source_key(source, img_shape, crop, transform)
+    limit = sys.maxsize if n_images is None or source.kind not in IN_NAME_ORDER else n_images
     name = f'{img_shape[0]}x{img_shape[1]}.crop{crop}.cache'
-    for path in places(root, name, cache_dir):
+    candidates = places(root, name, cache_dir)
+    for path in candidates:
         about = read_about(path)
-        if is_current(about, key) and has_enough(about, n_images):
+        if is_current(about, key, limit):
             break
     else:
-        path = writable_place(root, name, cache_dir)
-        remove_abandoned(path)
+        path = candidates[0]
+        if not cache_dir and not can_write(path.parent):
+            path = candidates[1]
+            print(printable(f'nothing can be written beside {root}: its decoded images go to '
+                            f'{path} (--cache_dir names another folder)'))
         try:
-            build(path, source, key, img_shape, n_images,
-                  lambda file: decode(file, img_shape, crop, transform))
+            about = build(path, source, key, limit,
+                          functools.partial(decode, img_shape, crop, transform))
         except OSError as error:
             if error.errno not in WHAT_TO_DO:
                 raise
             raise UserError(f'the decoded images of {root} cannot be written to {path.parent} '
                             f'({error}): {WHAT_TO_DO[error.errno]}, or put them elsewhere with '
                             f'--cache_dir') from error
-        about = read_about(path)
-    for line in notices(root, path, about):
-        print(printable(line))
-    return path, about['names']
+    if about['left_out']:
+        print(f'left out of {printable(root)}: {"; ".join(about["left_out"])}')
+    if about['unreadable']:
+        print(printable(unreadable_images(root, path, about)))
+    return path, about
 
 
 def places(root, name, cache_dir):
     """Where a cache may lie: in cache_dir, or beside the source, else in data/."""
     root = Path(os.path.abspath(root))
-    base = root.name if len(os.fsencode(root.name)) < 150 else root.name[:40] + short_hash(root)
-    apart = Path(cache_dir or ELSEWHERE) / f'{base}.{short_hash(root)}.{name}'
+    digest = hashlib.sha256(os.fsencode(root)).hexdigest()[:8]
+    base = root.name if len(os.fsencode(root.name)) < 150 else root.name[:40] + digest
+    apart = Path(cache_dir or ELSEWHERE) / f'{base}.{digest}.{name}'
     return [apart] if cache_dir else [root.parent / f'{base}.{name}', apart]
 
 
-def short_hash(path):
-    return hashlib.sha256(os.fsencode(path)).hexdigest()[:8]
-
-
-def writable_place(root, name, cache_dir):
-    """Where a new cache is to lie; a line says so where that is not beside the source."""
-    place, *elsewhere = places(root, name, cache_dir)
-    if cache_dir or os.access(place.parent, os.W_OK):
-        return place
-    print(printable(f'nothing can be written beside {root}: its decoded images go to '
-                    f'{elsewhere[0]} (--cache_dir names another folder)'))
-    return elsewhere[0]
-
-
-def map_pixels(path, n_images, img_shape):
-    """The pixels of a cache as a read-only array, uint8 (N, 3, height, width), on disk."""
-    return np.memmap(path, np.uint8, mode='r', shape=(n_images, 3, *img_shape))
+def can_write(folder):
+    """Whether files may be made in a folder, by making one."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError as error:
+        return error.errno not in NOT_WRITABLE     # what else is wrong there is told with the cache
 
 
 def source_key(source, img_shape, crop, transform):
@@ -121,169 +133,139 @@ def source_key(source, img_shape, crop, transform):
     return digest.hexdigest()
 
 
-def map_looks(path, n_images, img_shape):
-    """The looks of its images, uint8 (N, 64), likewise."""
-    return np.memmap(path, np.uint8, mode='r', shape=(n_images, N_VALUES),
-                     offset=n_images * 3 * img_shape[0] * img_shape[1])
-
-
-def is_current(about, key):
-    """Whether a cache is of this source as it is, and lacks no image that can now be read."""
-    if about is None or about['key'] != key:
+def is_current(about, key, limit):
+    """Whether a cache is of this source as it is, and lacks no image that is needed."""
+    if about is None or about['key'] != key or about['limit'] < limit:
         return False
-    return not (about['passed_over'] and 'HEIF' in readable()[1])
-
-
-def has_enough(about, n_images):
-    """Whether a cache has n_images, or all that there are."""
-    return about['is_whole'] or n_images is not None and n_images <= len(about['names'])
+    lacks_heif = any(NEEDS_HEIF in reason for reason in about['unreadable'])
+    return not (lacks_heif and 'HEIF' in readable()[1])
 
 
 def read_about(path):
-    """What a cache says of itself, or None: there is none, or it is not whole."""
+    """The metadata of a cache, or None: there is none, or it is not whole."""
     try:
         with open(path, 'rb') as file:
             total = file.seek(0, os.SEEK_END)
             file.seek(max(0, total - 8))
-            length = int.from_bytes(file.read(8), 'little')
-            if length + 8 > total:
+            n_bytes = total - 8 - int.from_bytes(file.read(8), 'little')
+            if n_bytes < 0:
                 return None
-            file.seek(total - 8 - length)
-            about = json.loads(file.read(length))
-        before = len(about['names']) * (about['bytes_per_image'] + N_VALUES)
-        return about if before + length + 8 == total else None
+            file.seek(n_bytes)
+            about = json.loads(file.read()[:-8])
+            return about if about['n_bytes'] == n_bytes else None
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, KeyError, TypeError):     # the tail is not ours: a damaged file
         return None
 
 
-def build(path, source, key, img_shape, n_images, decode):
+def map_cache(path, n_images, img_shape):
+    """The rows of a cache as read-only arrays on disk: pixels (N, 3, height, width), looks (N, 64).
+
+    n_images: N, all that the cache has.
+    """
+    pixels = np.memmap(path, np.uint8, mode='r', shape=(n_images, 3, *img_shape))
+    return pixels, np.memmap(path, np.uint8, mode='r', shape=(n_images, N_VALUES),
+                             offset=pixels.nbytes)
+
+
+def build(path, source, key, limit, decode):
     """Decode the images of a source into a new cache at `path`, on all cores.
 
     Args:
-        n_images: how many are needed at least, where the source has its images in name order.
-        decode: a function of an image file, see `decode`.
+        limit: how many are needed at most, the first that can be read.
+        decode: the content of an image -> the bytes of its pixels, its look, its size.
+
+    Returns:
+        Its metadata.
     """
+    remove_abandoned(path)
     entries, notes = open_images(source)
-    limit = n_images if source.kind in IN_NAME_ORDER else None
     names, looks, sizes, unreadable = [], [], set(), []
-    bar = tqdm(total=limit or notes['total'], unit='image', desc='decoding once', disable=None)
+    total = notes['total'] and min(limit, notes['total'])
+    bar = tqdm(total=total, unit='image', desc='decoding once', disable=None)
     with bar, ThreadPoolExecutor(os.cpu_count()) as pool, atomic_write(path) as file, \
-            limits_of_pillow():
-        for decoded, reasons in decode_chunks(pool, entries, decode):
-            if limit is not None:
-                decoded = decoded[:limit - len(names)]
-            for name, pixels, its_look, size in decoded:
-                file.write(pixels)
-                names.append(name)
-                looks.append(its_look)
-                sizes.add(size)
-            unreadable += reasons
-            bar.update(len(decoded) + len(reasons))
-            if len(names) == limit:
-                break
-        order = sorted(range(len(names)), key=names.__getitem__)
-        about = {'key': key, 'bytes_per_image': 3 * img_shape[0] * img_shape[1],
-                 'names': [names[i] for i in order], 'unreadable': sorted(unreadable),
-                 'is_whole': len(names) != limit,
+            warnings.catch_warnings():
+        warnings.simplefilter('error', Image.DecompressionBombWarning)
+        n_before = -1
+        while n_before < len(names) + len(unreadable) and len(names) < limit:
+            n_before = len(names) + len(unreadable)
+            for name, result in in_turn(pool, decode, islice(entries, limit - len(names))):
+                bar.update()
+                if isinstance(result, Exception):
+                    unreadable.append(f'{name} ({reason(name, result)})')
+                else:
+                    pixels, its_look, size = result
+                    file.write(pixels)
+                    names.append(name)
+                    looks.append(its_look)
+                    sizes.add(size)
+        file.write(b''.join(looks))
+        rows = sorted(range(len(names)), key=names.__getitem__)
+        names.sort()
+        about = {'key': key, 'limit': limit, 'n_bytes': file.tell(), 'names': names, 'rows': rows,
                  'size': sizes.pop() if len(sizes) == 1 else None,
-                 'passed_over': notes['passed_over'], 'left_out': source.left_out}
-        about['parts'] = recorded_partition(notes, about['names'])
+                 'partition': own_partition(notes, names), 'unreadable': sorted(unreadable),
+                 'left_out': source.left_out}
         check_enough(source.root, path, about)
-        sort_rows(file, order, about['bytes_per_image'])
-        file.write(np.frombuffer(b''.join(looks), np.uint8).reshape(-1, N_VALUES)[order])
         tail = json.dumps(about).encode()
         file.write(tail + len(tail).to_bytes(8, 'little'))
+    return about
 
 
-def decode_chunks(pool, entries, decode):
-    """Decode the entries of open_images in a pool, a few chunks at once, in their order.
+def in_turn(pool, decode, entries):
+    """Decode the entries of open_images in a pool, a few at a time, which bounds the memory.
 
     Yields:
-        For each chunk the images, (name, *what `decode` returns), and sentences on those that
-        cannot be read.
+        The name of each, in order, and what `decode` returns or the exception that it raises.
 
     Raises:
         UserError: something is not installed that the crop needs.
     """
     def decode_some(chunk):
-        decoded, reasons = [], []
-        for name, read in chunk:
+        results = []
+        for name, content in chunk:
             try:
-                decoded.append((name, *decode(read())))
+                results.append((name, decode(content)))
             except UserError:
                 raise
             except Exception as error:       # a damaged image can fail in any way
-                reasons.append(f'{name} ({error or type(error).__name__})')
-        return decoded, reasons
+                results.append((name, error))
+        return results
 
-    waiting = deque()                        # no more than these are held in memory
-    for chunk in chunks(entries):
+    waiting = deque()
+    for chunk in iter(lambda: list(islice(entries, CHUNK)), []):
         waiting.append(pool.submit(decode_some, chunk))
         if len(waiting) > 2 * os.cpu_count():
-            yield waiting.popleft().result()
-    for result in waiting:
-        yield result.result()
+            yield from waiting.popleft().result()
+    for chunk in waiting:
+        yield from chunk.result()
 
 
-@contextmanager
-def limits_of_pillow():
-    """While images are decoded: none that is too large, and PNG files with much text."""
-    before = PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY
-    PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = PNG_TEXT
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('error', Image.DecompressionBombWarning)
-            yield
-    finally:
-        PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY = before
+def reason(name, error):
+    """Why an image cannot be read, in words."""
+    if name.lower().endswith(HEIC_SUFFIXES) and 'HEIF' not in readable()[1]:
+        return NEEDS_HEIF
+    return str(error) or type(error).__name__
 
 
-def chunks(entries):
-    """Lists of (name, read), of CHUNK images or of CHUNK_BYTES that wait in memory."""
-    chunk, held = [], 0
-    for name, size, read in entries:
-        chunk.append((name, read))
-        held += size
-        if len(chunk) == CHUNK or held >= CHUNK_BYTES:
-            yield chunk
-            chunk, held = [], 0
-    if chunk:
-        yield chunk
-
-
-def sort_rows(file, order, n_bytes):
-    """Bring the rows of an open file into an order, in place."""
-    if order == list(range(len(order))):
-        return
-    file.flush()
-    rows = np.memmap(file.name, np.uint8, 'r+', shape=(len(order), n_bytes))
-    done = bytearray(len(order))
-    for start in range(len(order)):         # around each cycle of the permutation
-        first, at = rows[start].copy(), start
-        while not done[at]:
-            done[at] = True
-            rows[at] = first if order[at] == start else rows[order[at]]
-            at = order[at]
-    rows.flush()
-
-
-def decode(file, img_shape, crop, transform):
-    """An image file, upright and in RGB, transformed.
+def decode(img_shape, crop, transform, content):
+    """The content of an image, see open_images, upright and in RGB, transformed.
 
     Of several frames it is the first; transparent pixels lie on white.
 
     Returns:
         The bytes of its pixels (3, height, width), its look, and its (width, height).
     """
+    if isinstance(content, Exception):
+        raise content
+    file = content if isinstance(content, Path) else BytesIO(content)
     with Image.open(file, formats=readable()[1]) as image:
         image.load()
-        if not image.info.keys().isdisjoint(ORIENTED):
+        if not ORIENTED.isdisjoint(image.info):
             image = ImageOps.exif_transpose(image)
         image = to_rgb(image)
-        size, its_look = image.size, look(image)
-        return transform(image, img_shape, crop).tobytes(), its_look, size
+        return transform(image, img_shape, crop).tobytes(), look(image), image.size
 
 
 def look(image):
@@ -292,22 +274,6 @@ def look(image):
     small = image.reduce(factor).convert('L')
     return small.resize((SIDE, SIDE), Image.Resampling.HAMMING,
                         (0, 0, image.width / factor, image.height / factor)).tobytes()
-
-
-def eight_bits(image):
-    """An image of integers or floats of any range -> 8 bits, from its least value to its most.
-
-    What is in a file may be 10, 12 or 16 bits or 0 to 1, and does not say which: only the
-    values do. One that is the same everywhere is taken by the range of its type.
-    """
-    values = np.asarray(image).astype(np.float64)
-    finite = values[np.isfinite(values)]
-    low, high = (finite.min(), finite.max()) if finite.size else (0, 1)
-    if low == high:
-        low, high = 0, (1 if image.mode.startswith('F') else 65535)
-    values = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
-    values = ((values - low) / (high - low)).clip(0, 1) * 255
-    return Image.fromarray(values.round().astype(np.uint8))
 
 
 def to_rgb(image):
@@ -323,60 +289,49 @@ def to_rgb(image):
     return image if image.mode == 'RGB' else image.convert('RGB')
 
 
+def eight_bits(image):
+    """An image of integers or floats of any range -> 8 bits, from its least value to its most.
+
+    What is in a file may be 10, 12 or 16 bits or 0 to 1, and does not say which: only the
+    values do. One that is the same everywhere is taken by the range of its type.
+    """
+    values = np.asarray(image, np.float64)
+    finite = values[np.isfinite(values)]
+    low, high = (finite.min(), finite.max()) if finite.size else (0, 1)
+    if low == high:
+        low, high = 0, (1 if image.mode.startswith('F') else 65535)
+    values = np.interp(np.nan_to_num(values, nan=low), (low, high), (0, 255))
+    return Image.fromarray(values.round().astype(np.uint8))
+
+
 def check_enough(root, path, about):
     """See that enough could be read; the list of all that could not goes beside the cache.
 
     Raises:
         UserError: no image at all, or more than one in ten that cannot be read.
     """
-    n_bad, n = len(about['unreadable']), len(about['unreadable']) + len(about['names'])
-    everything = unreadable_file(path)
+    n, n_bad = len(about['names']), len(about['unreadable'])
+    everything = path.with_suffix('.unreadable.txt')
     if n_bad:
         with atomic_write(everything, 'w') as file:
             file.write('\n'.join(map(printable, about['unreadable'])) + '\n')
     else:
         everything.unlink(missing_ok=True)
-    if not n:
-        raise UserError(f'there is no image in {root}: {what_to_give(root, about)}')
-    if not about['names'] or about['is_whole'] and n_bad > max(1, n / 10):
-        raise UserError(f'{left_out(root, path, about)}; that is too many to go on: mend or '
-                        f'remove them')
+    if not n + n_bad:
+        for file in sorted(root.glob('*')):
+            if file.name.lower().endswith(ARCHIVES):
+                raise UserError(f'there is no image in {root}: it holds {file.name}, which is a '
+                                f'source itself: --data_root {file}')
+        raise UserError(f'there is no image in {root}: it should hold JPEG, PNG, WebP, TIFF or '
+                        f'other pictures, in subfolders or not')
+    if not n or n_bad > max(1, (n + n_bad) / 10):
+        raise UserError(f'{unreadable_images(root, path, about)}; that is too many to go on: mend '
+                        f'or remove them')
 
 
-def unreadable_file(path):
-    """Where the list of the images goes that cannot be read, beside their cache."""
-    return path.with_name(path.name.removesuffix('.cache') + '.unreadable.txt')
-
-
-def what_to_give(root, about):
-    """What to do about a source without an image."""
-    if about['passed_over']:
-        return f'its {heic_files(about["passed_over"])} need `pip install pillow-heif`'
-    archives = sorted(path.name for path in Path(root).glob('*')
-                      if path.name.lower().endswith(('.zip', '.tar', '.tar.gz', '.tgz')))
-    if archives:
-        return f'it holds {archives[0]}, which is a source itself: --data_root {root}/{archives[0]}'
-    return 'it should hold JPEG, PNG, WebP, TIFF or other pictures, in subfolders or not'
-
-
-def heic_files(n):
-    return f'{n:,} HEIC file{"s" * (n != 1)}'
-
-
-def notices(root, path, about):
-    """Lines on the images of a source that are not used."""
-    if about['left_out']:
-        yield f'left out of {root}: {"; ".join(about["left_out"])}'
-    if about['unreadable']:
-        yield left_out(root, path, about)
-    if about['passed_over']:
-        yield (f'{heic_files(about["passed_over"])} in {root} passed over: '
-               f'`pip install pillow-heif`, and they are read')
-
-
-def left_out(root, path, about):
+def unreadable_images(root, path, about):
     """The sentence on the images that could not be read."""
     bad = about['unreadable']
     first = ', '.join(bad[:3]) + (', ...' if len(bad) > 3 else '')
     return (f'{len(bad)} of {len(bad) + len(about["names"])} images in {root} cannot be read '
-            f'and are left out (all in {unreadable_file(path)}): {first}')
+            f'and are left out (all in {path.with_suffix(".unreadable.txt")}): {first}')

@@ -1,5 +1,6 @@
 """Pictures to look at: grids of images with their labels, written to `work_dirs/`."""
 import math
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -19,28 +20,48 @@ def grid(images, columns=8):
     A picture of fewer than FEW_IMAGES images is enlarged; one of many has more columns, so as
     to be no higher than wide.
     """
-    n_images, side = len(images), images.shape[-1]
-    columns = min(n_images, max(columns, math.isqrt(n_images - 1) + 1))
-    factor = enlargement(n_images, columns, math.ceil(n_images / columns), side)
-    return tiled(enlarged(images, factor), columns)
+    return grid_of_batches([images], len(images), columns)
 
 
-def grid_of_batches(batches, n_images):
-    """The picture of `grid` of n_images images that come in batches.
+def grid_of_batches(batches, n_images, columns=8):
+    """The picture of `grid` of n_images images that come in batches, which are not kept.
 
     Where a picture cannot hold them all, the first ones are drawn, and a line says so; no
     more batches are taken.
     """
-    images, n_drawn = [], 0
-    for some in batches:
-        shown = min(n_images, most_images(some.shape[-1]))
-        images.append(to_bytes(some))
-        n_drawn += len(some)
-        if n_drawn >= shown:
-            break
+    batches = iter(batches)
+    first = next(batches)
+    side = first.shape[-1]
+    shown = min(n_images, most_images(side))
     if shown < n_images:
         print(f'a picture holds {shown:,} faces: these are the first of {n_images:,}')
-    return grid(torch.cat(images)[:shown])
+    columns = min(shown, max(columns, math.isqrt(shown - 1) + 1))
+    factor = enlargement(shown, columns, math.ceil(shown / columns), side)
+    return sheet((enlarged(images, factor) for images in chain([first], batches)), shown, columns)
+
+
+def tiled(images, columns):
+    """Images (N, 3, H, W) in rows, with lines between and around them (PIL)."""
+    return sheet([images], len(images), min(columns, len(images)))
+
+
+def sheet(batches, n_images, columns):
+    """The picture of `tiled` of the first n_images that come in batches."""
+    picture, n_drawn = None, 0
+    for images in batches:
+        height, width = (side + PADDING for side in images.shape[-2:])
+        if picture is None:
+            size = width * columns + PADDING, height * math.ceil(n_images / columns) + PADDING
+            picture = Image.new('RGB', size, 'white')
+        pixels = to_bytes(images[:n_images - n_drawn]).permute(0, 2, 3, 1).contiguous().numpy()
+        for place, image in enumerate(pixels, n_drawn):
+            row, column = divmod(place, columns)
+            corner = PADDING + width * column, PADDING + height * row
+            picture.paste(Image.fromarray(image), corner)
+        n_drawn += len(pixels)
+        if n_drawn == n_images:
+            break
+    return picture
 
 
 def to_bytes(images):
@@ -48,17 +69,6 @@ def to_bytes(images):
     if images.dtype == torch.uint8:
         return images
     return images.detach().float().cpu().clamp(0, 1).mul(255).byte()
-
-
-def tiled(images, columns):
-    """Images (N, 3, H, W) in rows, with white lines between and around them (PIL)."""
-    images = F.pad(to_bytes(images), (PADDING, 0, PADDING, 0), value=255)      # left and above
-    n_missing = -len(images) % columns
-    blank = torch.full((n_missing, *images.shape[1:]), 255, dtype=torch.uint8)
-    sheet = torch.cat([images, blank]).unflatten(0, (-1, columns))
-    sheet = sheet.permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)           # (height, width, 3)
-    sheet = F.pad(sheet, (0, 0, 0, PADDING, 0, PADDING), value=255)            # right and below
-    return Image.fromarray(sheet.numpy())
 
 
 def most_images(side):
@@ -86,23 +96,22 @@ def labelled_rows(rows, columns=()):
 
     columns: labels above the images, one for each.
     """
-    n_images, longest = sum(len(images) for _, images in rows), max(len(i) for _, i in rows)
-    factor = enlargement(n_images, longest, len(rows), rows[0][1].shape[-1])
-    rows = [(label, enlarged(images, factor)) for label, images in rows]
-    margin = 16 + max(text_width(label) for label, _ in rows)
-    strips = [tiled(images, len(images)) for _, images in rows]
-    width = margin + max(strip.width for strip in strips)
+    longest = max(len(images) for _, images in rows)
+    factor = enlargement(sum(len(images) for _, images in rows), longest, len(rows),
+                         rows[0][1].shape[-1])
+    strips = [tiled(enlarged(images, factor), longest) for _, images in rows]
+    width, height = (strips[0].width - PADDING) // len(rows[0][1]), strips[0].height - PADDING
+    left = 16 + max(text_width(label) for label, _ in rows)
     top = 2 * FONT_SIZE if columns else 0
-    height = top + sum(strip.height - PADDING for strip in strips) + PADDING
-    picture = Image.new('RGB', (width, height), 'white')
+    picture = Image.new('RGB', (left + width * longest + PADDING,
+                                top + height * len(rows) + PADDING), 'white')
     draw = ImageDraw.Draw(picture)
-    step = rows[0][1].shape[-1] + PADDING
     for i, label in enumerate(columns):
-        write(draw, (margin + step * i + step // 2, top // 2), label, anchor='mm')
+        write(draw, (left + width * i + width // 2, top // 2), label, anchor='mm')
     for (label, _), strip in zip(rows, strips):
-        picture.paste(strip, (margin, top))
+        picture.paste(strip, (left, top))
         write(draw, (8, top + strip.height // 2), label, anchor='lm')
-        top += strip.height - PADDING
+        top += height
     return picture
 
 
@@ -119,13 +128,11 @@ def text_width(text):
 
 def framed(images, which, width=2):
     """The images (N, 3, H, W), those at the indices `which` in an orange frame."""
-    images = images.clone()
-    frame = torch.ones(images.shape[-2:], dtype=torch.bool, device=images.device)
-    frame[width:-width, width:-width] = False
-    orange = torch.tensor([1.0, 0.55, 0.0], device=images.device)
-    for index in which:
-        images[index] = torch.where(frame, orange.view(3, 1, 1), images[index])
-    return images
+    which, inside = list(which), (..., slice(width, -width), slice(width, -width))
+    framed = images.clone()
+    framed[which] = torch.tensor([1.0, 0.55, 0.0]).to(images).view(3, 1, 1)
+    framed[inside] = images[inside]
+    return framed
 
 
 def pairs(first, second, columns=8):

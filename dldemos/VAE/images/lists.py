@@ -1,16 +1,17 @@
 """CelebA's lists, found and read in every layout: attributes of images, and its partition."""
 import csv
-import glob
 import itertools
 import os
+from collections import deque
 from pathlib import Path
+
+import numpy as np
 
 from dldemos.VAE.images.sources import (
     LIST_SUFFIXES,
     find_source,
-    is_list,
     open_images,
-    open_parquet,
+    parquet_batches,
     parquet_names,
 )
 from dldemos.VAE.support.errors import UserError
@@ -18,6 +19,7 @@ from dldemos.VAE.support.errors import UserError
 ATTRIBUTES, PARTITION = 'list_attr', 'list_eval_partition'
 FOLDERS = ('', 'Anno', 'Eval')             # the lists' own, on CelebA's page
 SIGNS = {'1': True, 'true': True, '-1': False, '0': False, 'false': False}
+PARTS = {'0': 0, '1': 1, '2': 2}
 
 
 class NoList(UserError):
@@ -39,39 +41,28 @@ def attribute_table(root):
         header, values = parquet_attributes(source)
         if header:
             return root, header, values
-    for name, text in lists_inside(source, ATTRIBUTES):
-        return f'{name} in {root}', *parse_attributes(text, f'{root}, {name}')
-    for path in list_files(root, ATTRIBUTES):
-        return path, *parse_attributes(read_text(path), path)
+    for place, text in itertools.chain(lists_inside(source), lists_near(root, ATTRIBUTES)):
+        return place, *parse_attributes(text, place)
     columns = ', nor a column of an attribute' if source.kind == 'parquet' else ''
     raise NoList(f'there is no list_attr_celeba.txt (or .csv) in {root} or beside it{columns}: '
                  f'data/README.md says where to get it')
 
 
-def partition(root, names, recorded=None):
-    """CelebA's partition of images: 0 (training), 1 (validation) or 2 (test) of each.
-
-    Args:
-        recorded: that which the cache has of an archive's own list or of shards' names.
+def partition(root, names):
+    """CelebA's partition of images by a list inside their folder, beside it or one level up.
 
     Returns:
-        A list of int; None: there is no such list, or it is not of these images.
+        For each 0 (training), 1 (validation) or 2 (test); None: there is no list of them all.
     """
-    if recorded:
-        return [int(part) for part in recorded]
-    root = Path(root)
-    if not root.exists():                               # only its cache is here
-        return None
-    for path in list_files(root, PARTITION):
-        parts = parse_partition(read_text(path), path)
-        found = look_up(parts, names)
-        if found is not None and None not in found:
-            return found
+    for place, text in lists_near(root, PARTITION):
+        parts = look_up(parse_partition(text, place), names)
+        if parts and None not in parts:
+            return parts
     return None
 
 
-def recorded_partition(notes, names):
-    """What a cache keeps of the partition: a digit for each image; '' where there is none.
+def own_partition(notes, names):
+    """That of a list in an archive, or of the names of shards.
 
     Args:
         notes: of open_images, at its end.
@@ -80,8 +71,8 @@ def recorded_partition(notes, names):
     for name, text in notes['lists'].items():
         if os.path.basename(name).startswith(PARTITION):
             parts = parse_partition(text, name)
-    found = look_up(parts, names) if parts else None
-    return '' if found is None or None in found else ''.join(map(str, found))
+    parts = look_up(parts, names)
+    return parts if parts and None not in parts else None
 
 
 def look_up(table, names):
@@ -97,85 +88,83 @@ def look_up(table, names):
     return [table.get(name) for name in bases]
 
 
-def lists_inside(source, word):
-    """(name, text) of the lists in an archive."""
+def lists_inside(source):
+    """(where, text) of the lists of attributes in an archive."""
     if source.kind not in ('zip', 'tar'):
         return []
     images, notes = open_images(source)
     if source.kind == 'tar':
-        for _ in images:                                # they may stand at its end
-            pass
-    return sorted((name, text) for name, text in notes['lists'].items()
-                  if os.path.basename(name).startswith(word))
+        deque(images, maxlen=0)                         # they may stand at its end
+    return sorted((f'{name} in {source.root}', text) for name, text in notes['lists'].items()
+                  if os.path.basename(name).startswith(ATTRIBUTES))
 
 
-def list_files(root, word):
-    """Lists inside a folder, beside it and one level up, as paths, the nearest first."""
+def lists_near(root, word):
+    """(path, text) of the lists inside a folder, beside it and one level up, the nearest first."""
     root = Path(os.path.abspath(root))
-    places = dict.fromkeys([*([root] if root.is_dir() else []), root.parent, root.parent.parent])
-    found = [Path(path) for place in places for folder in FOLDERS for suffix in LIST_SUFFIXES
-             for path in sorted(glob.glob(glob.escape(str(place / folder)) + f'/{word}*{suffix}'))]
-    return [path for path in found if is_list(path.name)]
-
-
-def read_text(path):
-    return path.read_text(encoding='utf-8', errors='surrogateescape')
-
-
-def rows_of(text):
-    """An iterator of (line number, words) of the lines that are not blank, and whether it is a
-    csv, or else has CelebA's columns."""
-    lines = text.removeprefix('\ufeff').splitlines()
-    comma = ',' in next((line for line in lines if line.strip()), '')
-    split = (next(csv.reader([line]), []) if comma else line.split() for line in lines)
-    return ((number, [word.strip() for word in words])
-            for number, words in enumerate(split, 1) if any(map(str.strip, words))), comma
+    for place in (root, *root.parents[:2]):
+        for folder in FOLDERS:
+            for suffix in LIST_SUFFIXES:
+                for path in sorted((place / folder).glob(f'{word}*{suffix}')):
+                    yield path, path.read_text(encoding='utf-8', errors='surrogateescape')
 
 
 def parse_attributes(text, place):
-    """(attributes, {file name: a byte for each, 1 or 0}) of a list as CelebA's or Kaggle's."""
-    rows, comma = rows_of(text)
-    layout = ('is not laid out as list_attr_celeba: in the .txt a count and a line of names, in '
-              'the .csv a line of names, then on every line the name of an image and a 1 or -1 '
-              '(or 0) for each attribute')
-    heads = [words for _, words in itertools.islice(rows, 1 if comma else 2)]
-    if len(heads) < (1 if comma else 2):
-        raise UserError(f'{place} {layout}')
-    header = heads[-1][1:] if comma else heads[-1]
-    values = {}
-    for number, (name, *signs) in rows:
-        signs = [SIGNS.get(sign.lower()) for sign in signs]
-        if len(signs) != len(header) or None in signs:
-            raise UserError(f'{place}, line {number}, {layout}')
-        values[name] = bytes(signs)
-    return header, values
+    """(attributes, {image: a byte for each, 1 or 0}) of a list as CelebA's or Kaggle's."""
+    return parse(text, place, 2, SIGNS,
+                 'is not laid out as list_attr_celeba: in the .txt a count and a line of names, in '
+                 'the .csv a line of names, then on every line the name of an image and a 1 or -1 '
+                 '(or 0) for each attribute')
 
 
 def parse_partition(text, place):
-    """{file name: 0, 1 or 2} of a list laid out as CelebA's or Kaggle's."""
-    rows, comma = rows_of(text)
-    parts = {}
-    for number, words in itertools.islice(rows, 1 if comma else 0, None):
-        if len(words) != 2 or words[1] not in ('0', '1', '2'):
-            raise UserError(f'{place}, line {number}, is not laid out as list_eval_partition: the '
-                            f'name of an image, and 0, 1 or 2')
-        parts[words[0]] = int(words[1])
-    return parts
+    """{image: 0, 1 or 2} of a list as CelebA's or Kaggle's."""
+    _, parts = parse(text, place, 0, PARTS,
+                     'is not laid out as list_eval_partition: the name of an image, and 0, 1 or 2')
+    return {name: part for name, (part,) in parts.items()}
+
+
+def parse(text, place, n_heads, values, layout):
+    """(names of the columns, {image: its values as bytes}) of a list.
+
+    Args:
+        n_heads: the lines before the first image in a .txt, the last of which names the columns;
+            a .csv has one, and that names the images' own column too.
+        values: {word: its value}.
+        layout: the end of a sentence on a line that is none.
+    """
+    lines = enumerate(text.removeprefix('\ufeff').splitlines(), 1)
+    lines = [(number, line) for number, line in lines if line.strip()]
+    is_csv = bool(lines) and ',' in lines[0][1]
+    n_heads = 1 if is_csv else n_heads
+    if len(lines) < n_heads:
+        raise UserError(f'{place} {layout}')
+    columns = ['']
+    if is_csv:
+        columns = lines[0][1].split(',')[1:]
+    elif n_heads:
+        columns = lines[n_heads - 1][1].split()
+    found = {}
+    for number, line in lines[n_heads:]:
+        words = next(csv.reader([line])) if is_csv else line.rsplit(None, len(columns))
+        name, *words = (word.strip() for word in words)
+        row = [values.get(word.lower()) for word in words]
+        if len(row) != len(columns) or None in row:
+            raise UserError(f'{place}, line {number}, {layout}')
+        found[name] = bytes(row)
+    return [column.strip() for column in columns], found
 
 
 def parquet_attributes(source):
     """(attributes, {image: a byte for each}) of the columns of shards that hold 1, 0 or -1."""
-    columns, names = {}, []
-    for (shard, _, _), its_names in zip(source.files, parquet_names(source)):
-        file = open_parquet(source.folder / shard)
-        known = [field.name for field in file.schema_arrow
-                 if str(field.type).startswith(('bool', 'int', 'uint'))]
-        table = file.read(columns=known).to_pydict()
-        for name in known if not names else set(columns):
-            signs = [SIGNS.get(str(value).lower()) for value in table.get(name, [None])]
-            if None in signs:                          # no attribute: an identity, say
-                columns.pop(name, None)
-            else:
-                columns.setdefault(name, []).extend(signs)
-        names += its_names
+    columns, n_rows = {}, 0
+    for _, batch in parquet_batches(source):
+        for name, column in zip(batch.schema.names, batch.columns):
+            values = column.to_numpy(zero_copy_only=False)
+            if values.dtype.kind in 'biu' and np.isin(values, (-1, 0, 1)).all():
+                columns.setdefault(name, []).append(values == 1)
+        n_rows += batch.num_rows
+    columns = {name: np.concatenate(parts).tolist() for name, parts in columns.items()}
+    columns = {name: has for name, has in columns.items() if len(has) == n_rows}
+    names, _ = parquet_names(source)
     return list(columns), dict(zip(names, map(bytes, zip(*columns.values()))))

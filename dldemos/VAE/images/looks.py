@@ -48,19 +48,17 @@ def squared_distances(looks, others, within, skip_equal=False):
     means = others.mean(1)
     others = others.astype(np.float32) - 128             # whole numbers: no sum is rounded
     lengths = (others**2).sum(1)
-    for some in np.array_split(np.argsort(grey), len(looks) // CHUNK + 1):
-        if not len(some):
-            continue
+    order = np.argsort(grey)
+    for start in range(0, len(looks), CHUNK):
+        some = order[start:start + CHUNK]
         first = np.searchsorted(means, grey[some[0]] - within)
         last = np.searchsorted(means, grey[some[-1]] + within, 'right')
-        if first == last:
-            continue
         mine = looks[some].astype(np.float32) - 128
         squares = lengths[first:last] - 2 * mine @ others[first:last].T
         squares += (mine**2).sum(1, keepdims=True)
         if skip_equal:
             squares[squares == 0] = np.inf
-        nearest[some] = squares.min(1) / N_VALUES
+        nearest[some] = squares.min(1, initial=np.inf) / N_VALUES
     return nearest
 
 

@@ -3,7 +3,6 @@ from pathlib import Path
 
 from torch.utils.data import Subset
 
-from dldemos.VAE.images.cache import read_about
 from dldemos.VAE.images.lists import partition
 from dldemos.VAE.support.errors import UserError
 
@@ -49,8 +48,8 @@ def split(dataset, held_out):
     """
     n, names = len(dataset), getattr(dataset, 'names', [''] * len(dataset))
     parts = None
-    if held_out == 0.1 and hasattr(dataset, 'cache'):
-        parts = partition(dataset.root, names, read_about(dataset.cache)['parts'][:n])
+    if held_out == 0.1 and hasattr(dataset, 'partition'):
+        parts = dataset.partition or partition(dataset.root, names)
     if parts and 0 < parts.count(TEST) < n:
         chosen = {i for i in range(n) if parts[i] == TEST}
     elif n == CELEBA_SIZE and held_out == 0.1 and names[-1].endswith('202599.jpg'):

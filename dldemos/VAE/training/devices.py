@@ -2,6 +2,7 @@
 import math
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch.utils.data import Subset
 
@@ -80,9 +81,7 @@ def dataset_of(dataloader):
     dataset = getattr(dataloader, 'dataset', None)
     while isinstance(dataset, Subset):
         dataset = dataset.dataset
-    if type(dataset) is not CelebADataset or dataset.pixels is None:        # None in a copy
-        return None
-    return dataset
+    return dataset if type(dataset) is CelebADataset else None
 
 
 def fits(dataset, device):
@@ -104,10 +103,10 @@ def free_memory(device):
 
 def reader_on(device, dataset):
     """What takes the place of a dataset's `read`: indices -> images (N, 3, H, W) on the device."""
-    pixels = torch.tensor(dataset.pixels[:len(dataset)], device=device)        # from the disk
+    pixels, rows = dataset.read_pixels(slice(None)).to(device), np.arange(len(dataset))
     # divided on the CPU: CUDA multiplies by 1 / 255 instead, which rounds otherwise
     values = (torch.arange(256).float() / 255).to(device)
 
-    def read(indices):
-        return values[pixels[moved(torch.tensor(indices), device)].long()]
+    def read(index):
+        return values[pixels[moved(torch.as_tensor(rows[index]), device)].long()]
     return read
