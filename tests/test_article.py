@@ -153,14 +153,6 @@ def test_an_autoencoder_takes_no_noise(small, faces):
     assert not torch.equal(vae.var_linear.weight, start)
 
 
-def test_training_takes_as_many_steps_whatever_the_number_of_images(small, monkeypatch, faces):
-    taken = []
-    step = article.Muon.step
-    monkeypatch.setattr(article.Muon, 'step', lambda self: taken.append(1) or step(self))
-    article.trained(faces[:21], 7, 0.0, 'AE')
-    assert len(taken) == 7
-
-
 def test_a_verdict_follows_the_metrics():
     assert article.verdict(True, [1.0]) == 'Borne out.'
     assert article.verdict(False, [1.0]) == 'NOT borne out by this run.'

@@ -59,7 +59,7 @@ def test_a_flow_whose_network_gives_nothing_is_the_normal_distribution():
                                atol=0.01, rtol=0.01)
 
 
-def test_few_codes_are_not_learned_by_heart():
+def test_few_codes_are_not_memorised():
     """Drawn codes are as far from those that the flow was fitted to as other codes are."""
     torch.manual_seed(0)
     mean, others = torch.randn(2, 100, 32)

@@ -84,16 +84,13 @@ def test_a_switch_turns_on_and_no_turns_off_whatever_stands_at_the_top(at_the_to
     (['--data_root', ''], 'data_root must not be empty'),
     (['--mirror', 'False'], 'no action False'),
     (['--recipe', 'quik'], 'no recipe quik .did you mean quick'),
+    *[([f'--{option}', '9' * 20], f'{option} must be')
+      for option in ('n_samples', 'latent_dim', 'hiddens', 'image_size')],
     (['--n_epochs'], 'n_epochs: expected one argument')])
 def test_mistakes_are_refused_in_a_sentence(arguments, words):
     with pytest.raises(UserError, match=words) as error:
         parse(arguments)
     assert '\n' not in str(error.value)
-
-
-def test_an_edited_setting_is_checked_too():
-    with pytest.raises(UserError, match='batch_size must be a whole number of at least 1'):
-        parse([], {**DEFAULTS, 'batch_size': 0})
 
 
 @pytest.mark.parametrize('changes, words', [
@@ -183,8 +180,9 @@ def test_a_value_of_another_type_is_taken_as_it_is_meant(option, value, expected
 
 
 @pytest.mark.parametrize('option, value', [
-    ('lr', (0.005, 0.1)), ('n_epochs', [10, 20]), ('optimizer', 5), ('prior', True),
-    ('adam_betas', 0.9), ('seed', torch.nn.L1Loss()), ('mirror', 'yes'), ('lr', float('inf'))])
+    ('batch_size', 0), ('lr', (0.005, 0.1)), ('n_epochs', [10, 20]), ('optimizer', 5),
+    ('prior', True), ('adam_betas', 0.9), ('seed', torch.nn.L1Loss()), ('mirror', 'yes'),
+    ('lr', float('inf'))])
 def test_a_value_that_cannot_be_meant_is_refused(option, value):
     with pytest.raises(UserError, match=f'{option} must be'):
         parse([], {**DEFAULTS, option: value})
@@ -206,9 +204,3 @@ def test_settings_are_read_when_they_are_asked_for(monkeypatch):
 def test_a_setting_that_may_not_be_none_is_refused(option):
     with pytest.raises(UserError, match=f'{option} must not be None|no recipe None'):
         parse([], {**DEFAULTS, option: None})
-
-
-def test_a_number_that_no_machine_holds_is_refused():
-    for option in ('n_samples', 'latent_dim', 'hiddens', 'image_size'):
-        with pytest.raises(UserError, match=f'{option} must be'):
-            parse([f'--{option}', '9' * 20])
