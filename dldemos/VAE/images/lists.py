@@ -133,23 +133,25 @@ def parse(text, place, n_heads, values, layout):
         values: {word: its value}.
         layout: the end of a sentence on a line that is none.
     """
-    lines = enumerate(text.removeprefix('\ufeff').splitlines(), 1)
-    lines = [(number, line) for number, line in lines if line.strip()]
-    is_csv = bool(lines) and ',' in lines[0][1]
+    every_line = text.removeprefix('\ufeff').splitlines()
+    lines = ((number, line) for number, line in enumerate(every_line, 1) if line.strip())
+    is_csv = ',' in next((line for line in every_line if line.strip()), '')
     n_heads = 1 if is_csv else n_heads
-    if len(lines) < n_heads:
+    heads = [line for _, line in itertools.islice(lines, n_heads)]
+    if len(heads) < n_heads:
         raise UserError(f'{place} {layout}')
     columns = ['']
     if is_csv:
-        columns = lines[0][1].split(',')[1:]
+        columns = heads[0].split(',')[1:]
     elif n_heads:
-        columns = lines[n_heads - 1][1].split()
+        columns = heads[-1].split()
     found = {}
-    for number, line in lines[n_heads:]:
+    for number, line in lines:
         words = next(csv.reader([line])) if is_csv else line.rsplit(None, len(columns))
         name, *words = (word.strip() for word in words)
         row = [values.get(word.lower()) for word in words]
-        if len(row) != len(columns) or None in row:
+        *begin, last = name.split(' ')                  # a .txt's name may hold blanks
+        if len(row) != len(columns) or None in row or begin and last in values:
             raise UserError(f'{place}, line {number}, {layout}')
         found[name] = bytes(row)
     return [column.strip() for column in columns], found
