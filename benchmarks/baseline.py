@@ -1,13 +1,5 @@
-"""The baseline: the article's program, written out, which benchmarks and tests compare with.
-
-    python benchmarks/baseline.py FOLDER N_IMAGES BATCH_SIZE KL_WEIGHT
-
-prints the images/s of one epoch.
-"""
+"""The baseline: the article's program, written out, which benchmarks and tests compare with."""
 import os
-import sys
-import time
-from pathlib import Path
 
 import torch
 from PIL import Image
@@ -51,21 +43,3 @@ def baseline_epoch(model, optimizer, dataloader, kl_weight):
         loss.backward()
         optimizer.step()
         yield loss.detach(), kl_loss.detach()
-
-
-def main(root, n_images, batch_size, kl_weight):
-    sys.path.insert(0, str(Path(__file__).parents[1]))
-    from dldemos.VAE.model import VAE
-    torch.manual_seed(0)
-    model = VAE()
-    optimizer = torch.optim.Adam(model.parameters(), 0.005)
-    warm_up = baseline_loader(root, 2 * batch_size, batch_size)
-    list(baseline_epoch(model, optimizer, warm_up, kl_weight))
-    start = time.perf_counter()
-    dataloader = baseline_loader(root, n_images, batch_size)
-    list(baseline_epoch(model, optimizer, dataloader, kl_weight))
-    print(n_images / (time.perf_counter() - start))
-
-
-if __name__ == '__main__':
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]))

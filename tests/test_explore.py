@@ -182,7 +182,7 @@ def test_weights_that_nothing_is_known_of_need_no_images(here, capsys):
 
 
 def test_the_page_in_docs_is_made_of_these_weights_and_sources(here):
-    """`python benchmarks/page.py --write` makes it anew."""
+    """`python benchmarks/bundled.py page` makes it anew."""
     program.main(['explore', '--ckpt_path', 'sharp'])
     made = (here / 'work_dirs/explore.html').read_text(encoding='utf-8')
     shipped = (REPOSITORY / 'docs/index.html').read_text(encoding='utf-8')

@@ -174,7 +174,7 @@ def test_mistakes_end_with_a_sentence_and_status_2(here, capsys, monkeypatch, ar
 
 @pytest.mark.parametrize('action', ['--help', 'generate', 'explore'])
 def test_an_action_imports_no_more_than_it_needs(here, action):
-    """Each of these takes a second or more, which `benchmarks/start.py` would show."""
+    """Each of these takes a second or more, which `benchmarks/speed.py start` would show."""
     done = subprocess.run(
         [sys.executable, '-c', 'import sys; from dldemos.VAE import main\n'
          'try: main.main(sys.argv[1:])\n'

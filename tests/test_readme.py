@@ -2,6 +2,7 @@
 import ast
 import re
 import shlex
+from importlib import import_module
 
 import pytest
 from conftest import REPOSITORY, make_image, run_module
@@ -109,8 +110,8 @@ def test_actions_and_options_are_there(name):
     for command in [*commands(name), *commands_in_the_text(name)]:
         if (words := arguments(command)) is not None:
             parse(words, vars(program))
-        elif script := re.match(r'python (benchmarks/\S+)', command):
-            assert (REPOSITORY / script[1]).exists(), command
+        elif script := re.match(r'python benchmarks/(\w+)\.py(.*)', command):
+            import_module(script[1]).parser.parse_args(shlex.split(script[2]))
 
 
 def test_commands_run_as_written(here):

@@ -1,7 +1,7 @@
 """Faces as points whose distances mean something: how alike two faces are, not their pixels.
 
 A small network that tells CelebA's 40 attributes from a face, trained on the images 000001 to
-007200 by benchmarks/embedding.py and bundled; the 64 numbers before its last layer are the
+007200 by benchmarks/bundled.py and bundled; the 64 numbers before its last layer are the
 embedding of a face. It needs no download and no further package; its distances can be compared
 with each other, not with those of other papers.
 """
