@@ -107,11 +107,11 @@ def test_a_source_that_may_not_be_read(images, monkeypatch, capsys):
     """Only others than root are kept from reading, so the refusal is made."""
     from dldemos.VAE.images import sources
 
-    def refuse(root):
+    def refuse(root, *mode):
         raise PermissionError(errno.EACCES, 'Permission denied', str(root))
 
     monkeypatch.setattr(sources.zipfile, 'ZipFile', refuse)
-    monkeypatch.setattr(sources, 'list_folder', refuse)
+    monkeypatch.setattr(sources.os, 'scandir', refuse)
     archive = images.parent / 'a.zip'
     archive.write_bytes(b'PK')
     for root in (images, archive):
