@@ -51,7 +51,7 @@ def test_the_largest_face_and_its_eyes_decide(cv2, monkeypatch):
 
     monkeypatch.setattr(face, 'detect', detect)
     seen = []
-    monkeypatch.setattr(face, 'moved', lambda image, points, to: seen.append((points, to)))
+    monkeypatch.setattr(face, 'aligned', lambda image, points, to: seen.append((points, to)))
     face.celeba_like(Image.new('RGB', (1280, 1280)))                 # looked at in half its size
     (points, to), = seen
     assert to is face.EYES
