@@ -121,15 +121,15 @@ def embedding(root, n_epochs=30):
     torch.manual_seed(0)
     training, held_out = split(CelebADataset(root), 0.1)
     images = training.dataset[list(training.indices)]
-    known, judged = (torch.stack(list(attributes_of(part).values()), dim=1)
+    labels, judged = (torch.stack(list(attributes_of(part).values()), dim=1)
                      for part in (training, held_out))
     network = FaceEmbedding()
     print(f'{sum(p.numel() for p in network.parameters()):,} parameters')
-    fit_network(network, images, known, n_epochs)
+    fit_network(network, images, labels, n_epochs)
     normalise(network, embed_all(network, images))
     network.half().float()                               # as it will be read
     scores = network.classify(embed_all(network, held_out.dataset[list(held_out.indices)]))
-    said = scores.sigmoid() > known.float().mean(0)
+    said = scores.sigmoid() > labels.float().mean(0)
     found = [balanced_accuracy(*columns) for columns in zip(said.T, judged.T)]
     table(['attribute', 'balanced accuracy'], (
         [name, f'{value:.3f}'] for name, value in [
@@ -139,15 +139,15 @@ def embedding(root, n_epochs=30):
                     for name, value in network.state_dict().items()}, file)
 
 
-def fit_network(network, images, known, n_epochs):
-    """Train the network on images and their known attributes, a bool tensor (N, 40)."""
+def fit_network(network, images, labels, n_epochs):
+    """Train the network on images and their labels, a bool tensor (N, 40)."""
     n_batches = len(images) // BATCH_SIZE
     optimizer = torch.optim.AdamW(network.parameters(), LR, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LR, n_epochs * n_batches)
     for _ in tqdm(range(n_epochs), desc='training', disable=None):
         for chosen in torch.randperm(len(images)).split(BATCH_SIZE)[:n_batches]:
             scores = network.classify(F.dropout(network(varied(images[chosen])), DROPOUT))
-            loss = F.binary_cross_entropy_with_logits(scores, known[chosen].float())
+            loss = F.binary_cross_entropy_with_logits(scores, labels[chosen].float())
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -205,13 +205,13 @@ def directions_picture(root, weights='sharp', seed=0, control_all=False):
     """
     model = vae(weights)
     training, _ = split(CelebADataset(root), 0.1)
-    known = attributes_of(training)
+    labels = attributes_of(training)
     mean, _ = encode_all(model, 'cpu', batches(training, 64, shuffle=False))
-    controlled = attributes.attribute_directions(mean, known)
-    all_controlled = attributes.attribute_directions(mean, known, controlled_for=known)
+    controlled = attributes.attribute_directions(mean, labels)
+    all_controlled = attributes.attribute_directions(mean, labels, controlled_for=labels)
     rows = {}
     for name in ATTRIBUTES:
-        rows[f'{name}: means'] = difference_of_means(mean, known[name])
+        rows[f'{name}: means'] = difference_of_means(mean, labels[name])
         rows[f'{name}: controlled'] = controlled[name]
         if control_all:
             rows[f'{name}: all controlled'] = all_controlled[name]

@@ -96,5 +96,5 @@ def table(head, rows):
 
 
 def balanced_accuracy(said, has):
-    """The mean of the shares of those with and those without it that are told: bool (N,) both."""
+    """The mean of the shares of those with and without it that are said rightly; bool (N,) both."""
     return (said[has].float().mean() + (~said[~has]).float().mean()).item() / 2

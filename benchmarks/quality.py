@@ -6,6 +6,7 @@
 FOLDER is that of CelebA's images, of which the first nine tenths are trained on.
 """
 import json
+import math
 import os
 import sys
 import tempfile
@@ -51,8 +52,8 @@ def models(root, options=MODELS, temperatures=(1.0, 0.85, 0.7), seeds=3):
                     for seed in range(seeds)] for of_model in options]
         results = [[run.result() for run in of_model] for of_model in running]
 
-    def cells(name, digits, temperature):
-        return [spread([of_seed[temperature][name] for of_seed in of_model], digits)
+    def cells(name, digits, temperature):            # nan: there were too few images for it
+        return [spread([of_seed[temperature].get(name, math.nan) for of_seed in of_model], digits)
                 for of_model in results]
 
     names, first = [f'`{of_model}`' for of_model in options], temperatures[0]

@@ -231,12 +231,13 @@ def time_to_loss(root, seeds=3, n_epochs=10):
     The baseline's are seconds of training alone, up to the end of its best epoch; the recipes'
     those of a whole command without a cache: import, decoding and saving.
     """
-    kept, held_out = split(CelebADataset(root), program.held_out)
+    training_split, held_out = split(CelebADataset(root), program.held_out)
+    n_images = len(training_split)
 
     def row(seed):
-        best, best_seconds, epoch = min(baseline_losses(root, seed, len(kept), held_out, n_epochs))
+        best, best_seconds, epoch = min(baseline_losses(root, seed, n_images, held_out, n_epochs))
         quick, quick_seconds, speeds = recipe_loss(root, seed, 'quick')
-        of_steps = sum(len(kept) / speed for speed in speeds)
+        of_steps = sum(n_images / speed for speed in speeds)
         default, default_seconds, _ = recipe_loss(root, seed, 'default')
         return [str(seed), f'{best:.5f}, {best_seconds:.0f} s ({epoch})',
                 f'{quick:.5f}, {quick_seconds:.1f} s', f'{of_steps:.1f} s',
