@@ -68,7 +68,9 @@ def run(argv, program):
         if trains:
             session = Session(settings, given, device, trained_now=True)
         session.open_model()
-        for action in actions[trains:]:
+        for action in actions:
+            if action == 'train':
+                continue
             function, arguments = prepared(action, session, program)
             torch.manual_seed(settings.seed)
             function(*arguments)

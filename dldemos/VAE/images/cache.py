@@ -52,13 +52,8 @@ def cached_images(root, img_shape, crop, cache_dir, n_images, transform):
     or the shape has changed; an unchanged source is recognised without opening an image.
 
     Args:
-        crop: side in pixels of the middle square that is cut out, or the largest there is;
-            'auto': 168 for images of CelebA's size, the largest square for others; 'face':
-            the largest face, where CelebA has it.
-        cache_dir: folder of the cache; None: the folder that `root` lies in, or where that
-            cannot be written to, data/.
-        n_images: how many are needed, the first by name; None: all. Of folders and zips no more
-            are decoded.
+        img_shape, crop, cache_dir, n_images: see CelebADataset, load_celebA.py. Of folders and zips
+            no more than n_images are decoded.
         transform: that of load_celebA: RGB image, img_shape, crop -> uint8 (3, *img_shape).
 
     Returns:

@@ -150,8 +150,9 @@ def parse(text, place, n_heads, values, layout):
         words = next(csv.reader([line])) if is_csv else line.rsplit(None, len(columns))
         name, *words = (word.strip() for word in words)
         row = [values.get(word.lower()) for word in words]
-        *begin, last = name.split(' ')                  # a .txt's name may hold blanks
-        if len(row) != len(columns) or None in row or begin and last in values:
+        # The name in a .txt may hold blanks, but a value at its end is one too many
+        has_more = not is_csv and ' ' in name and name.split()[-1] in values
+        if len(row) != len(columns) or None in row or has_more:
             raise UserError(f'{place}, line {number}, {layout}')
         found[name] = bytes(row)
     return [column.strip() for column in columns], found
